@@ -1,0 +1,78 @@
+"""A dialect turns one OCPI version's objects into canonical ones and back, and says what was wrong or lost."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from schemas.types import Finding, Instant, Loss, Module, Verb
+
+
+class NotJson(ValueError):
+    """The body is not one valid JSON value (HTTP 400): syntax, encoding, NaN, duplicate keys, nesting, a number out of range."""
+
+
+class Refused(ValueError):
+    """Valid JSON that OCPI does not allow here (HTTP 2xx with OCPI 2001): at least one finding is an `error`."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        self.findings = findings
+        errors = [f for f in findings if f.severity == "error"]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(f"{errors[0].pointer or '/'}: {errors[0].message}{more}")
+
+
+class Lifted(Struct, frozen=True, kw_only=True):
+    """An object of a partner, canonical.
+
+    `payload` is what the envelope keeps (a Document, or a Patch for PATCH), `raw` the object as received where it
+    differs from `payload`, else None. `party` and `ids` are what the body itself says (None / () where it says
+    nothing): the caller compares them with the path. `ids` is spelled as received. `last_updated` is None only where
+    the version allows its absence. `charging_key` is a CDR's session_id, else credit_reference_id, else its id.
+    `addressed_to` is the party of the object's cdr_token, None where there is none or it is not known.
+    """
+
+    module: Module
+    verb: Verb
+    payload: bytes
+    raw: bytes | None
+    party: str | None
+    ids: tuple[str, ...]
+    last_updated: Instant | None
+    addressed_to: str | None = None
+    charging_key: str | None = None
+    findings: tuple[Finding, ...] = ()
+    losses: tuple[Loss, ...] = ()
+
+
+class Lowered(Struct, frozen=True):
+    """A canonical object in a version's own form: JSON text, and what that version could not say."""
+
+    body: bytes
+    losses: tuple[Loss, ...] = ()
+
+
+class Dialect(Protocol):
+    """One OCPI version."""
+
+    @property
+    def version(self) -> str:
+        """The VersionNumber, e.g. `2.2.1`."""
+        ...
+
+    @property
+    def edition(self) -> str:
+        """The documentation revision that was read, e.g. `d2`."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Raised whenever `lift` gives another payload for the same bytes, so that a relift can mend the log."""
+        ...
+
+    def lift(self, module: Module, verb: Verb, body: bytes) -> Lifted:
+        """Return the canonical form of one object (PUT, POST) or of a PATCH. Raises NotJson or Refused."""
+        ...
+
+    def lower(self, module: Module, document: bytes) -> Lowered:
+        """Return a canonical object in this version. The inverse of `lift` on every valid object of this version."""
+        ...
