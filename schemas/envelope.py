@@ -1,10 +1,10 @@
-"""The envelope as bytes: Avro, schemas/avro/envelope.1.avsc, behind the header of schemas/codec.py."""
+"""The envelope as bytes: Avro, schemas/avro/envelope.1.avsc, behind the header of schemas/avro_codec.py."""
 
 from typing import Final
 
 from msgspec.structs import asdict
 
-from schemas.codec import Codec
+from schemas.avro_codec import Codec
 from schemas.events import Crawl, Envelope
 from schemas.types import Finding, Loss
 

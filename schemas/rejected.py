@@ -5,7 +5,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from schemas.codec import Codec
+from schemas.avro_codec import Codec
 from schemas.types import Finding, Instant
 
 BODY_BYTES: Final = 64 * 1024

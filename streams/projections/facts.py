@@ -1,0 +1,53 @@
+"""The data quality findings that every projection keeps of the events it folds."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from schemas.events import Envelope
+from schemas.types import Finding
+from streams.projection import Column, Fact, Recorded, Table
+
+FINDING_COLUMNS: Final = (
+    Column("party", "LowCardinality(String)"),
+    Column("module", "LowCardinality(String)"),
+    Column("object_id", "String"),
+    Column("event_id", "FixedString(16)"),
+    Column("pointer", "String"),
+    Column("rule", "LowCardinality(String)"),
+    Column("severity", "LowCardinality(String)"),
+    Column("message", "String"),
+    Column("connection", "LowCardinality(String)"),
+    Column("ocpi_version", "LowCardinality(String)"),
+    Column("received_at", "DateTime64(6, 'UTC')"),
+)
+
+
+def findings_table(name: str) -> Table:
+    """Return the table of one projection's findings; the view `findings` is the union of all of them."""
+    return Table(
+        name=name, version=1, kind="fact", columns=FINDING_COLUMNS, order_by=("party", "object_id", "event_id", "pointer", "rule")
+    )
+
+
+def findings(table: Table, recorded: Recorded, object_id: str, seen: Iterable[Finding]) -> list[Fact]:
+    """Return one fact per finding of the edge (kept in the envelope) and of the fold (`seen`)."""
+    envelope: Envelope = recorded.envelope
+    return [
+        Fact(
+            table,
+            (
+                envelope.party,
+                envelope.module,
+                object_id,
+                envelope.event_id,
+                finding.pointer,
+                finding.rule,
+                finding.severity,
+                finding.message,
+                envelope.connection,
+                envelope.version,
+                envelope.received_at,
+            ),
+        )
+        for finding in (*envelope.findings, *seen)
+    ]
