@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from schemas.rejected import Rejected
 from schemas.types import Finding, Instant, Loss, Module
 
 Document: TypeAlias = dict[str, Raw]
@@ -85,7 +86,13 @@ class CdrPosted(Struct, frozen=True, tag="cdr.posted"):
     cdr: Document
 
 
-Event: TypeAlias = SessionReplaced | SessionPatched | CdrPosted
+class RequestRejected(Struct, frozen=True, tag="request.rejected"):
+    """A request or record that was refused, or (`replay_of` set) the outcome of replaying one."""
+
+    rejected: Rejected
+
+
+Event: TypeAlias = SessionReplaced | SessionPatched | CdrPosted | RequestRejected
 
 EVENT_TYPE: Final[dict[tuple[Module, str], str]] = {
     (Module.SESSIONS, "PUT"): "session.replaced",

@@ -46,6 +46,10 @@ class LogUnavailable(Exception):
     """The log cannot take or give records now (OCPI 3000, HTTP 503); nothing of the call was appended."""
 
 
+class RecordTooLarge(ValueError):
+    """Key and value are more bytes than the topic takes in one record; it never will take them."""
+
+
 class EventLog(Protocol):
     """Append-only, partitioned by key, ordered within a partition. Safe for concurrent use in one event loop."""
 
@@ -62,7 +66,7 @@ class EventLog(Protocol):
         """Return once every entry is durable, with their positions in order; all or none.
 
         Concurrent appends share one commit. Entries of one call with one key keep their order.
-        Raises LogUnavailable, appending nothing.
+        Raises LogUnavailable, or RecordTooLarge or KeyError (no such topic), appending nothing.
         """
         ...
 

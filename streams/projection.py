@@ -8,6 +8,7 @@ from msgspec import Struct
 from schemas.events import Envelope, Event
 
 VERSION_BITS: Final = 48
+OFFSET_MASK: Final = (1 << VERSION_BITS) - 1
 
 
 def row_version(epoch: int, offset: int) -> int:

@@ -1,5 +1,6 @@
 """The topics, declared once, and which record goes where."""
 
+import struct
 from typing import Final
 
 from msgspec import Struct
@@ -26,6 +27,11 @@ PARTNERS: Final = "ocpi.partners"
 CRAWLS: Final = "ocpi.crawls"
 REJECTED: Final = "ocpi.rejected"
 
+_M: Final = 0x5BD1E995
+_SEED: Final = 0x9747B28C
+_MASK: Final = 0xFFFFFFFF
+_WORDS: Final = [struct.Struct(f"<{words}I").unpack_from for words in range(64)]
+
 TOPICS: Final[dict[str, Topic]] = {
     topic.name: topic
     for topic in (
@@ -48,17 +54,14 @@ def record_key(party: str, *ids: str) -> bytes:
 def murmur2(data: bytes) -> int:
     """Return Kafka's 32-bit murmur2 of the key, as the Java client computes it (unsigned)."""
     length = len(data)
-    m = 0x5BD1E995
-    h = (0x9747B28C ^ length) & 0xFFFFFFFF
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * m & 0xFFFFFFFF
-        k = (k ^ (k >> 24)) * m & 0xFFFFFFFF
-        h = (h * m & 0xFFFFFFFF) ^ k
-    rest = data[whole:]
-    if rest:
-        h = (h ^ int.from_bytes(rest, "little")) * m & 0xFFFFFFFF
-    h = (h ^ (h >> 13)) * m & 0xFFFFFFFF
+    words = length >> 2
+    h = _SEED ^ length
+    for k in _WORDS[words](data) if words < len(_WORDS) else struct.unpack_from(f"<{words}I", data):
+        k = k * _M & _MASK  # noqa: PLW2901 (once per four bytes of every key that is appended)
+        h = (h * _M ^ (k ^ (k >> 24)) * _M) & _MASK
+    if length & 3:
+        h = (h ^ int.from_bytes(data[words << 2 :], "little")) * _M & _MASK
+    h = (h ^ (h >> 13)) * _M & _MASK
     return h ^ (h >> 15)
 
 

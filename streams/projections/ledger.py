@@ -143,6 +143,8 @@ class Ledger:
                 after = _session_event(before, {name: patch.set[name] for name in _NEEDED if name in patch.set}, recorded, put=False)
             case CdrPosted(cdr):
                 after = _cdr_event(before, cdr, recorded)
+            case _:
+                return state, ()
         if after is before:
             return state, ()
         return (

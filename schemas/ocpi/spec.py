@@ -1,0 +1,170 @@
+"""OCPI's object tables as data, a version as differences to its base, and the decoder that accepts only clean objects."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Cardinality = Literal["1", "?", "*", "+"]
+
+_FIELD: Final = re.compile(r"(\w+)(?:\((\d+)\))? ([1?*+])( key)?")
+_TEXTS: Final = frozenset({"string", "CiString", "URL"})
+_SCALARS: Final = _TEXTS | {"number", "int", "boolean", "DateTime"}
+
+# Exactly the canonical DateTimes that exist, but for 29 February: the general path knows leap years.
+_DATE_TIME: Final = (
+    "^(?:19[0-9][0-9]|2[01][0-9][0-9]|22[0-5][0-9]|226[01])-"
+    "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,3})?Z$"
+)
+# One below the bound of codec.in_range: a float may round up to it.
+_MAGNITUDE: Final = 10**15 - 1
+
+
+class Field(Struct, frozen=True):
+    """One row of an object table: type (scalar, enum or object), length limit, cardinality.
+
+    `key`: the field is part of an object's identity; on a list of objects, its members' identities count.
+    """
+
+    type: str
+    length: int | None
+    cardinality: Cardinality
+    key: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Tell whether absence and null are errors."""
+        return self.cardinality in "1+"
+
+    @property
+    def many(self) -> bool:
+        """Tell whether the value is a list."""
+        return self.cardinality in "*+"
+
+
+class Spec(Struct, frozen=True):
+    """A version's data types. `open_enums` take values that are not listed."""
+
+    objects: Mapping[str, Mapping[str, Field]]
+    enums: Mapping[str, tuple[str, ...]]
+    open_enums: frozenset[str]
+
+    def differing(
+        self,
+        objects: Mapping[str, Mapping[str, str | None]] | None = None,
+        enums: Mapping[str, str | None] | None = None,
+        open_enums: Iterable[str] | None = None,
+    ) -> "Spec":
+        """Return this version with other or new fields (None: gone), enums (the whole list, None: gone) and open enums."""
+        tables: dict[str, Mapping[str, Field]] = dict(self.objects)
+        for name, rows in (objects or {}).items():
+            table = dict(tables.get(name, {}))
+            for field, text in rows.items():
+                table.pop(field, None)
+                if text is not None:
+                    table[field] = _field(text)
+            tables[name] = table
+        values = dict(self.enums)
+        for name, listed in (enums or {}).items():
+            values.pop(name, None)
+            if listed is not None:
+                values[name] = tuple(listed.split())
+        spec = Spec(tables, values, self.open_enums if open_enums is None else frozenset(open_enums))
+        for name, table in tables.items():
+            for field, row in table.items():
+                if not (row.type in _SCALARS or row.type in values or row.type in tables):
+                    raise ValueError(f"{name}.{field}: no type is called {row.type!r}")
+        return spec
+
+
+def declare(objects: Mapping[str, Mapping[str, str]], enums: Mapping[str, str], open_enums: Iterable[str]) -> Spec:
+    """Return the types that are written as in OCPI's tables: `{"Price": {"excl_vat": "number 1", "incl_vat": "number ?"}}`.
+
+    A field is `type(length) cardinality`, with ` key` behind it where it identifies the object.
+    """
+    return Spec({}, {}, frozenset(open_enums)).differing(objects, enums)
+
+
+def _field(text: str) -> Field:
+    match = _FIELD.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not `type(length) cardinality`")
+    kind, length, cardinality, key = match.groups()
+    return Field(kind, int(length) if length else None, cast(Cardinality, cardinality), key is not None)
+
+
+class CleanDecoder:
+    """Decodes an object only where nothing at all is to be remarked or changed about its fields; else gives None.
+
+    It never accepts what the validator would remark on; what it gives None for may be clean all the same.
+    """
+
+    def __init__(self, spec: Spec, name: str, *, partial: bool = False) -> None:
+        """`partial`: a PATCH, where only last_updated is required."""
+        self._decode = msgspec.json.Decoder(_Structs(spec).struct(name, keyed=True, partial=partial)).decode
+
+    def __call__(self, body: bytes) -> Any:
+        """Return the object with its fields as attributes (UNSET where absent), or None."""
+        folded = body.translate(_FOLD, b" \t\n\r")
+        # Escapes, DEL and non-ASCII would need a look at each character, 41 digits one at each number.
+        if b"\x7f" in folded or _MANY_DIGITS in folded or (b"0e" in folded and _EXPONENT.search(body)):
+            return None
+        try:
+            clean = self._decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        # A repeated key is overwritten in silence, so it is missing when the object is written again (compare codec.parse).
+        return clean if folded.count(b'":') == _encode(clean).count(b'":') else None
+
+
+_FOLD: Final = bytes(
+    ord("0") if byte in b"0123456789." else ord("e") if byte in b"eE" else 0x7F if byte >= 0x7F or byte == ord("\\") else byte
+    for byte in range(256)
+)
+_MANY_DIGITS: Final = b"0" * 41
+_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?[0-9]+\s*[,\]}]")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Structs:
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.made: dict[tuple[str, bool, bool], type[Struct]] = {}
+
+    def struct(self, name: str, *, keyed: bool, partial: bool) -> type[Struct]:
+        made = self.made.get((name, keyed, partial))
+        if made is None:
+            rows = [self.member(field, row, keyed, partial) for field, row in self.spec.objects[name].items()]
+            made = msgspec.defstruct(name, rows, kw_only=True, forbid_unknown_fields=True, gc=False)
+            self.made[name, keyed, partial] = made
+        return made
+
+    def member(self, field: str, row: Field, keyed: bool, partial: bool) -> tuple[str, Any] | tuple[str, Any, Any]:
+        kind = self.kind(row, keyed, partial)
+        if row.many:
+            kind = Annotated[list[kind], Meta(min_length=1 if row.required else 0)]
+        if not row.required:
+            return field, kind | None | UnsetType, UNSET
+        if partial and field != "last_updated":
+            return field, kind | UnsetType, UNSET
+        return field, kind
+
+    def kind(self, row: Field, keyed: bool, partial: bool) -> Any:
+        match row.type:
+            case "string" | "CiString" | "URL":
+                return Annotated[str, Meta(min_length=1 if row.key and keyed else 0, max_length=row.length)]
+            case "number":
+                return Annotated[float, Meta(ge=-_MAGNITUDE, le=_MAGNITUDE)]
+            case "int":
+                bound = _MAGNITUDE if row.length is None else 10**row.length - 1
+                return Annotated[int, Meta(ge=-bound, le=bound)]
+            case "boolean":
+                return bool
+            case "DateTime":
+                return Annotated[str, Meta(pattern=_DATE_TIME)]
+        if row.type in self.spec.enums:
+            return cast(Any, Literal)[self.spec.enums[row.type]]
+        return self.struct(row.type, keyed=keyed and row.key, partial=partial and row.key)

@@ -1,0 +1,63 @@
+"""Who is connected: the roles of a partner and the events that add and remove one (topic ocpi.partners)."""
+
+from typing import Final, Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Struct
+
+from schemas.events import Envelope, UnknownEvent
+from schemas.types import party_of
+
+Role = Literal["CPO", "EMSP", "HUB", "NSP", "NAP", "SCSP", "OTHER"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+MODULE: Final = "partners"
+
+
+class PartyRole(Struct, frozen=True):
+    """One role of a party (OCPI 2.2.1 credentials, CredentialsRole without its business details)."""
+
+    role: Role
+    country_code: str
+    party_id: str
+
+    @property
+    def party(self) -> str:
+        """The party as `NL*TNM`."""
+        return party_of(self.country_code, self.party_id)
+
+
+class PartnerAdded(Struct, frozen=True, tag="partner.added"):
+    """A connection was opened to a partner.
+
+    `token_hashes` are the peppered digests of every text that presents its token; the token itself is kept nowhere.
+    `allowed` lists further parties (`NL*TNM`) that the connection may write, for a hub or a platform with many brands.
+    """
+
+    name: str
+    roles: tuple[PartyRole, ...]
+    version: str
+    token_hashes: tuple[str, ...]
+    allowed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"PartnerAdded({self.name!r})"
+
+
+class PartnerRemoved(Struct, frozen=True, tag="partner.removed"):
+    """The connection was closed: its token opens nothing any more, its objects stay."""
+
+    name: str
+
+
+PartnerEvent: TypeAlias = PartnerAdded | PartnerRemoved
+
+TYPES: Final = frozenset({"partner.added", "partner.removed"})
+
+_decoder: Final = msgspec.json.Decoder(PartnerEvent)
+
+
+def partner_event_of(envelope: Envelope) -> PartnerEvent:
+    """Decode the payload of a partner's event; raises `UnknownEvent` or msgspec.DecodeError."""
+    if envelope.type not in TYPES:
+        raise UnknownEvent(f"no event of a partner is called {envelope.type!r}; is this log written by a newer roamlog?")
+    return _decoder.decode(envelope.payload)

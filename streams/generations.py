@@ -1,0 +1,150 @@
+"""Generations of a projection's tables: which one serves, how far it came, how the next one takes over."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from schemas.types import Instant
+from streams import tables
+from streams.ports import TableStore, TopicPartition
+from streams.projection import Projection, Table, row_version
+
+AnyProjection = Projection[Any]
+FINDING_SUFFIX: Final = "_findings"
+
+
+class Reached(Struct, frozen=True):
+    """The offset after the last folded record of a partition, and the newest received_at folded."""
+
+    next_offset: int
+    received_at: Instant
+
+
+class Generation(Struct, frozen=True):
+    """One filling of a projection's tables."""
+
+    projection: str
+    number: int
+
+    @property
+    def suffix(self) -> str:
+        """How its tables end, e.g. `g2`."""
+        return f"g{self.number}"
+
+
+def tables_of(projection: AnyProjection) -> tuple[Table, ...]:
+    """Return the current table (if any) and the fact tables."""
+    return (*((projection.current,) if projection.current else ()), *projection.facts)
+
+
+def fold_of(projection: AnyProjection) -> str:
+    """Return what identifies a fold with its tables, so that a new version of either starts a new generation."""
+    return " ".join((f"fold{projection.version}", *(f"{t.name}_v{t.version}" for t in tables_of(projection))))
+
+
+class Generations:
+    """The store's register of generations. All statements are idempotent, so a crash between two of them heals."""
+
+    def __init__(self, store: TableStore, log_id: str, epoch: int) -> None:
+        self._store = store
+        self._log_id = log_id
+        self._epoch = epoch
+
+    async def prepare(self) -> None:
+        """Create the bookkeeping tables."""
+        for table in tables.SYSTEM_TABLES:
+            await self._store.command(tables.create(table, "g0"))
+            await self._store.command(tables.view(table, "g0"))
+
+    async def serving(self, projection: AnyProjection) -> Generation | None:
+        """Return the generation that serves and fits fold and log, or None when one has to be filled."""
+        found = await self._registered(projection)
+        if found is None or found[0] != fold_of(projection) or found[2] != self._log_id:
+            return None
+        return Generation(projection.name, found[1])
+
+    async def create(self, projection: AnyProjection, number: int | None = None) -> Generation:
+        """Create the empty tables of a new generation (by default one above all that exist)."""
+        if number is None:
+            found = await self._registered(projection)
+            number = (found[1] if found else 0) + 1
+        generation = Generation(projection.name, number)
+        for table in tables_of(projection):
+            await self._store.command(tables.drop(table, generation.suffix))
+            await self._store.command(tables.create(table, generation.suffix))
+        return generation
+
+    async def serve(self, projection: AnyProjection, generation: Generation) -> None:
+        """Let readers see the generation, register it, and let go of the one before."""
+        before = await self._registered(projection)
+        for table in tables_of(projection):
+            await self._store.command(tables.view(table, generation.suffix))
+        version = row_version(self._epoch, generation.number)
+        row = (projection.name, fold_of(projection), generation.number, self._log_id, 0, version)
+        names = [column.name for column in tables.columns(tables.GENERATIONS)]
+        await self._store.insert(tables.physical(tables.GENERATIONS, "g0"), names, [row])
+        if before is not None and before[1] != generation.number:
+            for table in tables_of(projection):
+                await self._store.command(tables.drop(table, f"g{before[1]}"))
+
+    async def drop(self, projection: AnyProjection, generation: Generation) -> None:
+        """Let go of a generation that does not serve."""
+        for table in tables_of(projection):
+            await self._store.command(tables.drop(table, generation.suffix))
+
+    async def views(self, projections: Sequence[AnyProjection]) -> None:
+        """Create the views over several projections (`findings`)."""
+        findings = [t for p in projections for t in p.facts if t.name.endswith(FINDING_SUFFIX)]
+        if findings:
+            await self._store.command(tables.union_view("findings", findings))
+
+    async def positions(self, generation: Generation) -> dict[TopicPartition, Reached]:
+        """Return how far the generation came; a partition that it never read is absent."""
+        rows = await self._store.query(
+            "SELECT topic, of_partition, next_offset, received_at FROM positions"
+            " WHERE projection = {projection:String} AND generation = {generation:UInt32} AND epoch = {epoch:UInt16}",
+            {"projection": generation.projection, "generation": generation.number, "epoch": self._epoch},
+        )
+        return {
+            TopicPartition(_text(topic), _int(partition)): Reached(_int(offset), _int(received_at))
+            for topic, partition, offset, received_at in rows
+        }
+
+    async def save(self, generations: Sequence[Generation], reached: Mapping[TopicPartition, Reached]) -> None:
+        """Record that the generations came this far."""
+        names = [column.name for column in tables.columns(tables.POSITIONS)]
+        rows = [
+            (
+                generation.projection,
+                generation.number,
+                tp.topic,
+                tp.partition,
+                self._epoch,
+                at.next_offset,
+                at.received_at,
+                tp.partition,
+                row_version(self._epoch, at.next_offset),
+            )
+            for generation in generations
+            for tp, at in reached.items()
+        ]
+        if rows:
+            await self._store.insert(tables.physical(tables.POSITIONS, "g0"), names, rows)
+
+    async def _registered(self, projection: AnyProjection) -> tuple[str, int, str] | None:
+        rows = await self._store.query(
+            "SELECT fold, generation, log_id FROM generations WHERE projection = {projection:String}",
+            {"projection": projection.name},
+        )
+        return (_text(rows[0][0]), _int(rows[0][1]), _text(rows[0][2])) if rows else None
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"ClickHouse gave {value!r} where an integer is kept")
+    return value

@@ -1,0 +1,448 @@
+"""The projector: gather records, load states, fold, insert, save positions; at-least-once in, exactly-once effect.
+
+The order of writes makes a crash anywhere repeat work and lose none: derived rows are keyed deterministically, a state
+row says how far its key has come, positions are saved last.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from schemas import envelope as envelopes
+from schemas import rejected as rejections
+from schemas.events import Envelope, RequestRejected, UnknownEvent, event_of
+from schemas.rejected import LogPosition, Rejected
+from streams import tables
+from streams.cache import ByteCache
+from streams.errors import Poison, StopTheLine
+from streams.generations import AnyProjection, Generation, Generations, Reached
+from streams.ports import Clock, Entry, EventLog, Position, Record, RefusedRow, StoreUnavailable, TableStore, TopicPartition
+from streams.projection import Key, Recorded, Table, row_version
+from streams.topics import REJECTED
+
+ROUND_RECORDS: Final = 5_000
+ROUND_WAIT_S: Final = 0.2
+POISON_IN_A_ROW: Final = 1_000
+POISON_WINDOW: Final = 100_000
+RETRY_FIRST_S: Final = 0.1
+RETRY_LONGEST_S: Final = 10.0
+
+
+class _Kept(NamedTuple):
+    """A state as its row keeps it."""
+
+    doc: bytes
+    state: bytes
+    version: int
+
+    @property
+    def size(self) -> int:
+        return len(self.doc) + len(self.state)
+
+
+class Work:
+    """One generation of one projection being filled: its tables, its cache of states."""
+
+    def __init__(self, projection: AnyProjection, generation: Generation, cache_bytes: int) -> None:
+        self.projection = projection
+        self.generation = generation
+        self.cache: ByteCache[Key, _Kept] = ByteCache(cache_bytes)
+        current = projection.current
+        if current is None:
+            raise ValueError(f"projection {projection.name} declares no current table")
+        self.current = current
+        names = [column.name for column in current.columns]
+        self.doc_at, self.state_at = names.index("doc"), names.index("state")
+        self.source = tables.physical(current, generation.suffix)
+        keys = ", ".join(current.order_by)
+        shape = ", ".join("String" for _ in current.order_by)
+        key = f"({keys})" if len(current.order_by) > 1 else keys
+        array = f"Array(Tuple({shape}))" if len(current.order_by) > 1 else "Array(String)"
+        self.load = f"SELECT {keys}, doc, state, version FROM {self.source} FINAL WHERE {key} IN {{keys:{array}}}"
+
+
+class Round(NamedTuple):
+    """What one round did."""
+
+    records: int
+    poisoned: int
+    reached: Mapping[TopicPartition, Reached]
+
+
+class _Block(NamedTuple):
+    """Rows for one physical table, each with the record (partition, version) that it came from."""
+
+    table: Table
+    name: str
+    rows: list[tuple[object, ...]]
+    sources: list[tuple[str, int, int]]
+
+
+class _Bad(NamedTuple):
+    record: Record
+    reason: str
+
+
+class Projector:
+    """Folds records into the tables of several projections, all at the same positions.
+
+    One instance is driven by one task; `executor` runs what is pure Python work, so that the loop stays responsive.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        store: TableStore,
+        generations: Generations,
+        works: Sequence[Work],
+        *,
+        clock: Clock,
+        executor: Executor | None = None,
+        dead_letter: bool = True,
+        save_positions: bool = True,
+    ) -> None:
+        self.works = list(works)
+        self.positions: dict[TopicPartition, Reached] = {}
+        self._log = log
+        self._store = store
+        self._generations = generations
+        self._clock = clock
+        self._executor = executor
+        self._dead_letter = dead_letter
+        self._save_positions = save_positions
+        self._poison_in_a_row = 0
+        self._recent: list[tuple[int, int]] = []
+
+    def topics(self) -> tuple[str, ...]:
+        """Return the topics that the projections read."""
+        return tuple(dict.fromkeys(topic for work in self.works for topic in work.projection.topics))
+
+    def start_at(self, positions: Mapping[TopicPartition, Reached]) -> None:
+        """Set where to go on; partitions that are not named start at 0."""
+        self.positions = {
+            TopicPartition(topic, partition): positions.get(TopicPartition(topic, partition), Reached(0, 0))
+            for topic in self.topics()
+            for partition in range(self._log.partitions(topic))
+        }
+
+    async def round(
+        self, *, wait_s: float = ROUND_WAIT_S, max_records: int = ROUND_RECORDS, upto: Mapping[TopicPartition, int] | None = None
+    ) -> Round:
+        """Fold the next records, at most `max_records`, not beyond the offsets of `upto`; waits `wait_s` when there are none.
+
+        Retries for as long as the store is away. Raises StopTheLine, LogUnavailable and whatever is a defect.
+        """
+        start = {
+            tp: at.next_offset for tp, at in self.positions.items() if upto is None or at.next_offset < upto.get(tp, 0)
+        }
+        if not start:
+            return Round(0, 0, {})
+        batches = await self._log.fetch(start, max_records=max_records, wait_s=wait_s)
+        records = [
+            record
+            for tp, batch in batches.items()
+            for record in batch
+            if upto is None or record.offset < upto.get(tp, 0)
+        ]
+        return await self.take(records)
+
+    async def take(self, records: Sequence[Record]) -> Round:
+        """Fold these records (in offset order per partition) and save how far that is."""
+        if not records:
+            return Round(0, 0, {})
+        recorded, bad = await self._run(_decode_all, records, self._log.epoch)
+        unread = {_place(b.record) for b in bad}
+        bad = [*bad, *await _patiently(lambda: self._fold_and_insert(recorded, unread))]
+        if bad and self._dead_letter:
+            await self._log.append([_dead_letter(b, self._clock) for b in bad])
+        self._judge(records, bad)
+        reached = dict(self.positions)
+        newest = {tp: at.received_at for tp, at in self.positions.items()}
+        for record, event in recorded:
+            tp = TopicPartition(record.topic, record.partition)
+            newest[tp] = max(newest.get(tp, 0), event.envelope.received_at)
+        for record in records:
+            tp = TopicPartition(record.topic, record.partition)
+            reached[tp] = Reached(record.offset + 1, newest.get(tp, 0))
+        moved = {tp: at for tp, at in reached.items() if at != self.positions.get(tp)}
+        if self._save_positions:
+            serving = [work.generation for work in self.works]
+            await _patiently(lambda: self._generations.save(serving, moved))
+        self.positions = reached
+        return Round(len(records), len(bad), moved)
+
+    async def _fold_and_insert(self, recorded: Sequence[tuple[Record, Recorded]], known: set[tuple[str, int, int]]) -> list[_Bad]:
+        """Fold and insert until every block is taken; returns the records that turned out to be poison on the way."""
+        bad: list[_Bad] = []
+        excluded = set(known)
+        while True:
+            blocks: list[_Block] = []
+            kept: list[tuple[Work, dict[Key, _Kept]]] = []
+            for work in self.works:
+                states = await self._states(work, recorded, excluded)
+                folded = await self._run(_fold_all, work, states, recorded, excluded, self._log.epoch)
+                bad.extend(folded.bad)
+                excluded.update(_place(b.record) for b in folded.bad)
+                blocks.extend(folded.facts)
+                kept.append((work, folded.kept))
+                blocks.append(folded.current)
+            blocks.sort(key=lambda block: block.table.kind == "current")  # facts before the states that vouch for them
+            try:
+                for block in blocks:
+                    await self._insert(block)
+            except _RefusedRecord as refusal:
+                topic, partition, version = refusal.source
+                found = next(
+                    record
+                    for record, event in recorded
+                    if (record.topic, record.partition, event.version) == (topic, partition, version)
+                )
+                bad.append(_Bad(found, refusal.reason))
+                excluded.add(_place(found))
+                continue
+            for work, entries in kept:
+                for key, entry in entries.items():
+                    work.cache.put(key, entry)
+            return bad
+
+    async def _states(
+        self, work: Work, recorded: Sequence[tuple[Record, Recorded]], excluded: set[tuple[str, int, int]]
+    ) -> dict[Key, _Kept]:
+        """Return the present states of all keys of the round, from the cache, else by one IN query."""
+        states: dict[Key, _Kept] = {}
+        missing: set[Key] = set()
+        topics = work.projection.topics
+        for record, event in recorded:
+            if record.topic not in topics or (excluded and _place(record) in excluded):
+                continue
+            key = work.projection.key(event)
+            if key is None or key in states or key in missing:
+                continue
+            cached = work.cache.get(key)
+            if cached is None:
+                missing.add(key)
+            else:
+                states[key] = cached
+        if missing:
+            width = len(work.current.order_by)
+            wanted: list[object] = list(missing) if width > 1 else [key[0] for key in missing]
+            for row in await self._store.query(work.load, {"keys": wanted}):
+                key = tuple(_string(part) for part in row[:width])
+                states[key] = _Kept(_bytes(row[width]), _bytes(row[width + 1]), int(str(row[width + 2])))
+        return states
+
+    async def _insert(self, block: _Block) -> None:
+        """Insert a block; when its data is refused, halve it until the row is found, and raise _RefusedRecord for that."""
+        if not block.rows:
+            return
+        names = [column.name for column in tables.columns(block.table)]
+        try:
+            await self._store.insert(block.name, names, block.rows, _token(block))
+        except RefusedRow as refused:
+            if len(block.rows) == 1:
+                raise _RefusedRecord(block.sources[0], f"{block.table.name} refuses the row: {refused}") from refused
+            middle = len(block.rows) // 2
+            await self._insert(block._replace(rows=block.rows[:middle], sources=block.sources[:middle]))
+            await self._insert(block._replace(rows=block.rows[middle:], sources=block.sources[middle:]))
+
+    def _judge(self, records: Sequence[Record], bad: Sequence[_Bad]) -> None:
+        """Stop the line at 1,000 poisonous records in a row, or above 1 % of the last 100,000 and at least 1,000."""
+        self._recent.append((len(records), len(bad)))
+        while len(self._recent) > 1 and sum(n for n, _ in self._recent[1:]) >= POISON_WINDOW:
+            self._recent.pop(0)
+        poisonous = {_place(b.record) for b in bad}
+        longest = 0
+        for record in records:
+            self._poison_in_a_row = self._poison_in_a_row + 1 if _place(record) in poisonous else 0
+            longest = max(longest, self._poison_in_a_row)
+        seen, refused = sum(n for n, _ in self._recent), sum(n for _, n in self._recent)
+        if longest >= POISON_IN_A_ROW or (refused >= POISON_IN_A_ROW and refused > seen // 100):
+            raise StopTheLine(f"{refused} of the last {seen} records could not be folded; the last: {bad[-1].reason}")
+
+    async def _run(self, work: Any, *arguments: object) -> Any:
+        if self._executor is None:
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+
+
+T = TypeVar("T")
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what the attempt gives, however long the store stays away."""
+    backoff = RETRY_FIRST_S
+    while True:
+        try:
+            return await attempt()
+        except StoreUnavailable:
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, RETRY_LONGEST_S)
+
+
+def _place(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
+
+
+class _RefusedRecord(Exception):
+    def __init__(self, source: tuple[str, int, int], reason: str) -> None:
+        super().__init__(reason)
+        self.source = source
+        self.reason = reason
+
+
+class _Folded(NamedTuple):
+    facts: list[_Block]
+    current: _Block
+    kept: dict[Key, _Kept]
+    bad: list[_Bad]
+
+
+def _decode_all(records: Sequence[Record], epoch: int) -> tuple[list[tuple[Record, Recorded]], list[_Bad]]:
+    """Decode records to events; what cannot be decoded is poison."""
+    decoded: list[tuple[Record, Recorded]] = []
+    bad: list[_Bad] = []
+    for record in records:
+        try:
+            decoded.append((record, decode(record, epoch)))
+        except Poison as poison:
+            bad.append(_Bad(record, str(poison)))
+    return decoded, bad
+
+
+def decode(record: Record, epoch: int) -> Recorded:
+    """Return the event of a record with its row version. Raises Poison."""
+    version = row_version(epoch, record.offset)
+    try:
+        if record.topic == REJECTED:
+            rejected = rejections.decode(record.value)
+            return Recorded(_envelope_of(rejected), RequestRejected(rejected), record.partition, version)
+        envelope = envelopes.decode(record.value)
+        return Recorded(envelope, event_of(envelope), record.partition, version)
+    except (envelopes.BadEnvelope, rejections.BadRejected, UnknownEvent, msgspec.DecodeError, ValueError) as fault:
+        raise Poison(f"the record cannot be read: {fault}") from fault
+
+
+def _envelope_of(rejected: Rejected) -> Envelope:
+    return Envelope(
+        event_id=rejected.rejected_id,
+        type="request.rejected",
+        module=rejected.module,
+        origin="push",
+        connection=rejected.connection,
+        party=rejected.party,
+        key=(rejected.rejected_id.hex(),),
+        version=rejected.version,
+        edition="",
+        revision=0,
+        received_at=rejected.received_at,
+        last_updated=None,
+        payload=b"",
+    )
+
+
+def _fold_all(
+    work: Work,
+    states: Mapping[Key, _Kept],
+    recorded: Iterable[tuple[Record, Recorded]],
+    excluded: set[tuple[str, int, int]],
+    epoch: int,
+) -> _Folded:
+    """Fold every record of the projection's topics, each key in offset order. Pure but for the objects it returns."""
+    projection = work.projection
+    topics = projection.topics
+    live: dict[Key, Any] = {}
+    newest: dict[Key, int] = {}
+    source: dict[Key, tuple[str, int, int]] = {}
+    touched: set[Key] = set()
+    facts: dict[str, _Block] = {
+        table.name: _Block(table, tables.physical(table, work.generation.suffix), [], []) for table in projection.facts
+    }
+    bad: list[_Bad] = []
+    for record, event in recorded:
+        if record.topic not in topics or (excluded and _place(record) in excluded):
+            continue
+        key = projection.key(event)
+        if key is None:
+            continue
+        if key not in newest:
+            kept = states.get(key)
+            live[key] = None if kept is None else projection.decode(key, kept.doc, kept.state)
+            newest[key] = -1 if kept is None else kept.version
+        if event.version <= newest[key]:
+            continue
+        before = live[key]
+        try:
+            after, derived = projection.fold(before, event)
+        except (Poison, msgspec.DecodeError, ValueError) as fault:
+            bad.append(_Bad(record, str(fault)))
+            continue
+        origin = (record.topic, record.partition, event.version)
+        for fact in derived:
+            block = facts[fact.table.name]
+            block.rows.append((*fact.row, record.partition, event.version, tables.MAX_UINT64 - event.version))
+            block.sources.append(origin)
+        if after is not before:
+            live[key], newest[key], source[key] = after, event.version, origin
+            touched.add(key)
+    current = _Block(work.current, work.source, [], [])
+    entries: dict[Key, _Kept] = {}
+    for key in sorted(touched):
+        row = projection.row(key, live[key])
+        topic, partition, version = source[key]
+        current.rows.append((*row, partition, version))
+        current.sources.append((topic, partition, version))
+        entries[key] = _Kept(_bytes(row[work.doc_at]), _bytes(row[work.state_at]), version)
+    return _Folded(list(facts.values()), current, entries, bad)
+
+
+def _token(block: _Block) -> str:
+    """Return the deduplication token: it only spares work, because versions make a repeated insert harmless."""
+    lanes: dict[tuple[str, int], list[int]] = {}
+    for topic, partition, version in block.sources:
+        lanes.setdefault((topic, partition), []).append(version)
+    spans = ",".join(f"{t}-{p}:{min(v)}-{max(v)}" for (t, p), v in sorted(lanes.items()))
+    digest = hashlib.blake2b(digest_size=16)
+    for row in block.rows:  # documents, states and texts determine the numbers beside them
+        digest.update(b"\0".join([part if type(part) is bytes else part.encode() for part in row if isinstance(part, bytes | str)]))
+    return f"{block.name}|{hashlib.blake2b(spans.encode(), digest_size=8).hexdigest()}|{digest.hexdigest()}"
+
+
+def _dead_letter(bad: _Bad, clock: Clock) -> Entry:
+    record = bad.record
+    rejected_id = hashlib.blake2b(f"{record.topic}|{record.partition}|{record.offset}".encode(), digest_size=16).digest()
+    rejected = Rejected(
+        rejected_id=rejected_id,
+        received_at=clock.now(),
+        source="poison",
+        connection="",
+        reason=bad.reason,
+        body=record.value,
+        body_length=len(record.value),
+        body_sha256=hashlib.sha256(record.value).digest(),
+        record=LogPosition(record.topic, record.partition, record.offset),
+    )
+    return Entry(REJECTED, rejected_id.hex().encode(), rejections.encode(rejected))
+
+
+def _string(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"ClickHouse gave {type(value).__name__} where bytes are kept")
+
+
+def positions_after(records: Iterable[Position]) -> dict[TopicPartition, int]:
+    """Return, per partition, the offset after the highest of these positions."""
+    ordered = sorted(records)
+    return {
+        TopicPartition(topic, partition): max(p.offset for p in lane) + 1
+        for (topic, partition), lane in itertools.groupby(ordered, key=lambda p: (p.topic, p.partition))
+    }

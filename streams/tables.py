@@ -1,0 +1,90 @@
+"""Tables as ClickHouse DDL: versioned, filled in generations, read through views."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+from streams.projection import Column, Table
+
+BOOKKEEPING: Final = (Column("partition", "UInt16"), Column("version", "UInt64"))
+RANK: Final = Column("rank", "UInt64")
+"""In fact tables the engine keeps the highest `rank` = 2^64-1 - version: the first delivery stays."""
+
+MAX_UINT64: Final = (1 << 64) - 1
+
+POSITIONS: Final = Table(
+    name="positions",
+    version=1,
+    kind="current",
+    columns=(
+        Column("projection", "LowCardinality(String)"),
+        Column("generation", "UInt32"),
+        Column("topic", "LowCardinality(String)"),
+        Column("of_partition", "UInt16"),
+        Column("epoch", "UInt16"),
+        Column("next_offset", "UInt64"),
+        Column("received_at", "DateTime64(6, 'UTC')"),
+    ),
+    order_by=("projection", "generation", "topic", "of_partition"),
+)
+"""How far each generation of each projection has come: the offset after its last folded record."""
+
+GENERATIONS: Final = Table(
+    name="generations",
+    version=1,
+    kind="current",
+    columns=(
+        Column("projection", "LowCardinality(String)"),
+        Column("fold", "String"),
+        Column("generation", "UInt32"),
+        Column("log_id", "String"),
+    ),
+    order_by=("projection",),
+)
+"""The generation that serves, per projection; `fold` names the fold and table versions that filled it."""
+
+SYSTEM_TABLES: Final = (POSITIONS, GENERATIONS)
+
+
+def columns(table: Table) -> tuple[Column, ...]:
+    """Return all columns as stored: the table's own, then partition and version, in fact tables also rank."""
+    return (*table.columns, *BOOKKEEPING, *((RANK,) if table.kind == "fact" else ()))
+
+
+def physical(table: Table, generation: str) -> str:
+    """Return the name of the table that a generation fills, e.g. `sessions_v1_g2`."""
+    return f"{table.name}_v{table.version}_{generation}"
+
+
+def create(table: Table, generation: str) -> str:
+    """Return the CREATE TABLE of one generation."""
+    lines = ",\n    ".join(f"{column.name} {column.type}" for column in columns(table))
+    indexes = "".join(f",\n    {index}" for index in table.indexes)
+    partition_by = f"\nPARTITION BY {table.partition_by}" if table.partition_by else ""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {physical(table, generation)}\n(\n    {lines}{indexes}\n)\n"
+        f"ENGINE = ReplacingMergeTree({'rank' if table.kind == 'fact' else 'version'}){partition_by}\n"
+        f"ORDER BY ({', '.join(table.order_by)})\n"
+        f"SETTINGS index_granularity = {table.index_granularity}, non_replicated_deduplication_window = 1000"
+    )
+
+
+def view(table: Table, generation: str) -> str:
+    """Return the view that readers use: one row per sort key."""
+    return f"CREATE OR REPLACE VIEW {table.name} AS SELECT * FROM {physical(table, generation)} FINAL"
+
+
+def drop(table: Table, generation: str) -> str:
+    """Return the statement that lets go of a generation."""
+    return f"DROP TABLE IF EXISTS {physical(table, generation)} SYNC"
+
+
+def union_view(name: str, tables: Iterable[Table]) -> str:
+    """Return a view over alike tables of several projections, read through their own views."""
+    own = "\n    UNION ALL ".join(f"SELECT {', '.join(c.name for c in table.columns)} FROM {table.name}" for table in tables)
+    return f"CREATE OR REPLACE VIEW {name} AS\n    {own}"
+
+
+def ddl_hash(table: Table) -> str:
+    """Return what the lock file keeps of a table: it must not change while the version stays."""
+    return hashlib.sha256(create(table, "g").encode()).hexdigest()[:16]
