@@ -131,7 +131,7 @@ class Clock(Protocol):
 class Positions(Protocol):
     """How far the projections have come."""
 
-    async def reached(self, projection: str, upto: Position, timeout_s: float) -> bool:
+    async def reached(self, projection: str, upto: Position, timeout_s: float | None) -> bool:
         """Wait until `projection` has folded every record of the partition below and at `upto`; False on time-out."""
         ...
 

@@ -408,7 +408,8 @@ def _token(block: _Block) -> str:
     spans = ",".join(f"{t}-{p}:{min(v)}-{max(v)}" for (t, p), v in sorted(lanes.items()))
     digest = hashlib.blake2b(digest_size=16)
     for row in block.rows:  # documents, states and texts determine the numbers beside them
-        digest.update(b"\0".join([part if type(part) is bytes else part.encode() for part in row if isinstance(part, bytes | str)]))
+        texts = [part if isinstance(part, bytes) else part.encode() for part in row if isinstance(part, bytes | str)]
+        digest.update(b"\0".join(texts))
     return f"{block.name}|{hashlib.blake2b(spans.encode(), digest_size=8).hexdigest()}|{digest.hexdigest()}"
 
 

@@ -138,9 +138,9 @@ class Ledger:
             return state, ()
         match recorded.event:
             case SessionReplaced(document):
-                after = _session_event(before, {name: document[name] for name in _NEEDED if name in document}, recorded, put=True)
+                after = _session_event(before, _needed(document), recorded, put=True)
             case SessionPatched(patch):
-                after = _session_event(before, {name: patch.set[name] for name in _NEEDED if name in patch.set}, recorded, put=False)
+                after = _session_event(before, _needed(patch.set), recorded, put=False)
             case CdrPosted(cdr):
                 after = _cdr_event(before, cdr, recorded)
             case _:
@@ -202,6 +202,10 @@ class Ledger:
             _json.encode(doc),
             _msgpack.encode(state),
         )
+
+
+def _needed(fields: Document) -> Document:
+    return {name: fields[name] for name in _NEEDED if name in fields}
 
 
 def _net_energy(entry: _Entry) -> Decimal:

@@ -1,0 +1,70 @@
+"""How far the projections have come, for readers that wait."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from schemas.types import Instant
+from streams.generations import Reached
+from streams.ports import Position, TopicPartition
+
+SETTLE_US: Final = 5_000_000
+"""How long an event may travel between its received_at and its place in the log: lists stop this much earlier."""
+
+
+class Progress:
+    """The `Positions` port for readers in the projector's own process: woken after each round."""
+
+    def __init__(self) -> None:
+        self._reached: dict[str, dict[TopicPartition, Reached]] = {}
+        self._at_end: dict[str, dict[TopicPartition, Instant]] = {}
+        self._waiting: list[tuple[str, TopicPartition, int, asyncio.Future[bool]]] = []
+
+    def moved(self, projections: Sequence[str], reached: Mapping[TopicPartition, Reached]) -> None:
+        """Record positions and wake whoever waited for them."""
+        for projection in projections:
+            self._reached.setdefault(projection, {}).update(reached)
+        still: list[tuple[str, TopicPartition, int, asyncio.Future[bool]]] = []
+        for entry in self._waiting:
+            projection, lane, offset, future = entry
+            if future.done():
+                continue
+            if self.folded(projection, lane) > offset:
+                future.set_result(True)
+            else:
+                still.append(entry)
+        self._waiting = still
+
+    def at_end(self, projections: Sequence[str], ends: Mapping[TopicPartition, int], asked_at: Instant) -> None:
+        """Record that the log ended at `ends` at `asked_at`: who has folded that much has all received before it."""
+        for projection in projections:
+            lanes = self._at_end.setdefault(projection, {})
+            for lane, end in ends.items():
+                if self.folded(projection, lane) >= end:
+                    lanes[lane] = asked_at
+
+    def folded(self, projection: str, partition: TopicPartition) -> int:
+        """Return the offset after the last folded record (0: none yet)."""
+        at = self._reached.get(projection, {}).get(partition)
+        return 0 if at is None else at.next_offset
+
+    async def reached(self, projection: str, upto: Position, timeout_s: float | None) -> bool:
+        """Wait until `projection` has folded the partition up to and at `upto`; False on time-out (None waits for ever)."""
+        lane = TopicPartition(upto.topic, upto.partition)
+        if self.folded(projection, lane) > upto.offset:
+            return True
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((projection, lane, upto.offset, future))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            return False
+
+    def complete_until(self, projection: str, topic: str) -> Instant:
+        """Return W: every record of `topic` received at or before it is folded."""
+        lanes = {lane: at for lane, at in self._reached.get(projection, {}).items() if lane.topic == topic}
+        if not lanes:
+            return 0
+        ends = self._at_end.get(projection, {})
+        return min(max(at.received_at, ends.get(lane, 0)) for lane, at in lanes.items()) - SETTLE_US

@@ -1,0 +1,229 @@
+"""The stream runtime inside one process: one projector over one log and one store, with rebuild and verify beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final
+
+from streams.generations import AnyProjection, Generation, Generations, Reached
+from streams.ports import Clock, EventLog, Position, TableStore, TopicPartition
+from streams.progress import Progress
+from streams.projector import ROUND_RECORDS, Projector, Work
+from streams.verify import Difference, compare, ends_of
+
+CACHE_BYTES: Final = 24 * 1024 * 1024
+"""What the states of one projection may keep in memory."""
+
+END_EVERY_S: Final = 1.0
+
+Told = Callable[[str, int, int], None]
+"""Called with what is being done, records done and records in all."""
+
+
+class Embedded:
+    """Runs the projections in this process. `start`, then drive `run` in one task; the rest may be called beside it."""
+
+    def __init__(
+        self, log: EventLog, log_id: str, store: TableStore, projections: Sequence[AnyProjection], *, clock: Clock,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:  # fmt: skip
+        self.progress = Progress()
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._cache_bytes = cache_bytes
+        self._projections = {projection.name: projection for projection in projections}
+        self._generations = Generations(store, log_id, log.epoch)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="fold")
+        self._main = self._projector([], dead_letter=True)
+        self._behind: list[tuple[Work, dict[TopicPartition, Reached]]] = []
+        self._turn = asyncio.Lock()
+        self._repair = asyncio.Lock()
+        self._paused = False
+
+    @property
+    def projections(self) -> tuple[AnyProjection, ...]:
+        """All projections that this runtime fills."""
+        return tuple(self._projections.values())
+
+    async def start(self) -> None:
+        """Create what is missing and find where each projection stands; one that stands behind catches up in `run`."""
+        await self._generations.prepare()
+        works: list[tuple[Work, dict[TopicPartition, Reached]]] = []
+        for projection in self.projections:
+            generation = await self._generations.serving(projection)
+            if generation is None:
+                generation = await self._generations.create(projection)
+                await self._generations.serve(projection, generation)
+            works.append((self._work(projection, generation), await self._generations.positions(generation)))
+        await self._generations.views(self.projections)
+        furthest: dict[TopicPartition, Reached] = {}
+        for _, positions in works:
+            for lane, at in positions.items():
+                if at.next_offset > furthest.get(lane, Reached(0, 0)).next_offset:
+                    furthest[lane] = at
+        for work, positions in works:
+            lanes = {lane for lane in furthest if lane.topic in work.projection.topics}
+            if all(positions.get(lane) == furthest[lane] for lane in lanes):
+                self._main.works.append(work)
+            else:
+                self._behind.append((work, positions))
+        self._main.start_at(furthest)
+        for work in self._main.works:
+            self._report(work, self._main.positions)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fold what the log has and what comes, until `stop` is set. Raises what ends the process (StopTheLine, defects)."""
+        for work, positions in self._behind:
+            await self._join(work, positions, told=None)
+        asked = 0
+        while not stop.is_set():
+            async with self._turn:
+                if self._main.works and not self._paused:
+                    done = await self._main.round()
+                    for work in self._main.works:
+                        self._report(work, done.reached)
+                    if done.records == 0 or self._clock.now() - asked > END_EVERY_S * 1_000_000:
+                        asked = self._clock.now()
+                        await self._ask_end(asked)
+                    if done.records:
+                        continue
+            # Waiting for records happened inside the round; here it is only a turn for whoever wants the lock.
+            await asyncio.sleep(0 if self._main.works and not self._paused else 0.05)
+
+    async def close(self) -> None:
+        """Let go of the worker thread."""
+        self._executor.shutdown(wait=True)
+
+    def pause(self, paused: bool) -> None:
+        """Stop folding, or go on (for measurements)."""
+        self._paused = paused
+
+    async def lag(self) -> dict[str, dict[TopicPartition, int]]:
+        """Return, per projection and partition, how many records are not folded yet."""
+        ends = {topic: await self._log.end(topic) for projection in self.projections for topic in projection.topics}
+        return {
+            projection.name: {
+                TopicPartition(topic, partition): end - self.progress.folded(projection.name, TopicPartition(topic, partition))
+                for topic in projection.topics
+                for partition, end in ends[topic].items()
+            }
+            for projection in self.projections
+        }
+
+    async def rebuild(self, names: Sequence[str], told: Told | None = None) -> None:
+        """Fill a new generation of each named projection from the log's start while the old one serves, then swap.
+
+        Raises KeyError for a projection that does not exist.
+        """
+        chosen = [self._projections[name] for name in names]
+        async with self._repair:
+            for projection in chosen:
+                generation = await self._generations.create(projection)
+                await self._join(self._work(projection, generation), {}, told)
+
+    async def verify(self, told: Told | None = None) -> list[Difference]:
+        """Fold the log anew into shadow tables, up to its present end, and return where they differ from the served ones."""
+        async with self._repair:
+            differences: list[Difference] = []
+            for projection in self.projections:
+                upto = await ends_of(self._log, projection.topics)
+                shadow = await self._generations.create(projection, SHADOW)
+                try:
+                    work = self._work(projection, shadow)
+                    refold = self._projector([work], keep=False)
+                    refold.start_at({})
+                    await self._fill(refold, upto, f"refolding {projection.name}", told)
+                    await self._caught_up(projection, upto)
+                    async with self._turn:
+                        serving = await self._generations.serving(projection)
+                        if serving is None:
+                            raise RuntimeError(f"projection {projection.name} lost its generation")
+                        differences += await compare(self._store, projection, serving, shadow, upto)
+                finally:
+                    await self._generations.drop(projection, shadow)
+            return differences
+
+    async def _caught_up(self, projection: AnyProjection, upto: Mapping[TopicPartition, int]) -> None:
+        for lane, end in upto.items():
+            if end:
+                await self.progress.reached(projection.name, Position(*lane, end - 1), timeout_s=None)
+
+    async def _join(self, work: Work, positions: Mapping[TopicPartition, Reached], told: Told | None) -> None:
+        """Fill a work up to where the others stand, then serve it and let it run with them."""
+        solo = self._projector([work])
+        solo.start_at(positions)
+        title = f"rebuilding {work.projection.name}"
+        while True:
+            upto = await ends_of(self._log, work.projection.topics)
+            left = await self._fill(solo, upto, title, told)
+            if left < ROUND_RECORDS:
+                break
+        async with self._turn:
+            here = {lane: at.next_offset for lane, at in self._main.positions.items() if lane.topic in work.projection.topics}
+            await self._fill(solo, here, title, told)
+            await self._generations.serve(work.projection, work.generation)
+            self._main.works = [w for w in self._main.works if w.projection.name != work.projection.name]
+            others = {topic for w in self._main.works for topic in w.projection.topics}
+            self._main.works.append(work)
+            # Lanes that another projection reads stand where it stands; the rest stand where this one came to.
+            known = {lane: at for lane, at in self._main.positions.items() if lane.topic in others}
+            ahead = {lane: at for lane, at in solo.positions.items() if lane not in known}
+            self._main.start_at(known | ahead)
+            self._report(work, solo.positions)
+
+    async def _fill(self, projector: Projector, upto: Mapping[TopicPartition, int], title: str, told: Told | None) -> int:
+        """Fold up to these offsets; returns how many records that were."""
+        total, done = sum(upto.values()), 0
+        before = sum(min(at.next_offset, upto.get(lane, 0)) for lane, at in projector.positions.items())
+        while any(at.next_offset < upto.get(lane, 0) for lane, at in projector.positions.items()):
+            done += (await projector.round(upto=upto)).records
+            if told is not None:
+                told(title, before + done, total)
+        return done
+
+    async def _ask_end(self, asked_at: int) -> None:
+        for topic in self._main.topics():
+            ends = {TopicPartition(topic, partition): end for partition, end in (await self._log.end(topic)).items()}
+            self.progress.at_end([w.projection.name for w in self._main.works], ends, asked_at)
+
+    def _report(self, work: Work, reached: Mapping[TopicPartition, Reached]) -> None:
+        self.progress.moved(
+            [work.projection.name], {lane: at for lane, at in reached.items() if lane.topic in work.projection.topics}
+        )
+
+    def _work(self, projection: AnyProjection, generation: Generation) -> Work:
+        return Work(projection, generation, self._cache_bytes)
+
+    def _projector(self, works: Sequence[Work], *, keep: bool = True, dead_letter: bool = False) -> Projector:
+        return Projector(
+            self._log,
+            self._store,
+            self._generations,
+            works,
+            clock=self._clock,
+            executor=self._executor,
+            dead_letter=dead_letter,
+            save_positions=keep,
+        )
+
+
+SHADOW: Final = 0
+"""The generation number of verify's shadow tables; served generations count from 1."""
+
+
+@asynccontextmanager
+async def running(runtime: Embedded) -> AsyncIterator[Embedded]:
+    """Start the runtime, drive it in a task, and stop both cleanly; a failure inside ends the block."""
+    await runtime.start()
+    stop = asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(runtime.run(stop), name="projector")
+            try:
+                yield runtime
+            finally:
+                stop.set()
+    finally:
+        await runtime.close()
