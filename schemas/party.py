@@ -53,7 +53,7 @@ PartnerEvent: TypeAlias = PartnerAdded | PartnerRemoved
 
 TYPES: Final = frozenset({"partner.added", "partner.removed"})
 
-_decoder: Final = msgspec.json.Decoder(PartnerEvent)
+_decoder: Final[msgspec.json.Decoder[PartnerEvent]] = msgspec.json.Decoder(PartnerAdded | PartnerRemoved)
 
 
 def partner_event_of(envelope: Envelope) -> PartnerEvent:

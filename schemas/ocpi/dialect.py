@@ -1,14 +1,17 @@
 """A dialect turns one OCPI version's objects into canonical ones and back, and says what was wrong or lost."""
 
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from schemas.types import Finding, Instant, Loss, Module, Verb
 
+Level: TypeAlias = Literal["location", "evse", "connector"]
+"""What a Locations path addresses."""
+
 
 class NotJson(ValueError):
-    """The body is not one valid JSON value (HTTP 400): syntax, encoding, NaN, duplicate keys, nesting, a number out of range."""
+    """The body is not one valid JSON value (HTTP 400): syntax, encoding, NaN, duplicate keys, nesting."""
 
 
 class Refused(ValueError):
@@ -69,10 +72,13 @@ class Dialect(Protocol):
         """Raised whenever `lift` gives another payload for the same bytes, so that a relift can mend the log."""
         ...
 
-    def lift(self, module: Module, verb: Verb, body: bytes) -> Lifted:
-        """Return the canonical form of one object (PUT, POST) or of a PATCH. Raises NotJson or Refused."""
+    def lift(self, module: Module, verb: Verb, body: bytes, *, level: Level = "location") -> Lifted:
+        """Return the canonical form of one object (PUT, POST) or of a PATCH. Raises NotJson or Refused.
+
+        `level` matters to Locations alone: an EVSE's `ids` is its uid, a Connector's its id, and neither tells its party.
+        """
         ...
 
-    def lower(self, module: Module, document: bytes) -> Lowered:
+    def lower(self, module: Module, document: bytes, *, level: Level = "location") -> Lowered:
         """Return a canonical object in this version. The inverse of `lift` on every valid object of this version."""
         ...

@@ -9,6 +9,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Cardinality = Literal["1", "?", "*", "+"]
 
+Extent = Literal["whole", "patch", "member"]
+"""What must be there: every required field; only last_updated (a PATCH); only the key (an object of a list in a PATCH)."""
+
 _FIELD: Final = re.compile(r"(\w+)(?:\((\d+)\))? ([1?*+])( key)?")
 _TEXTS: Final = frozenset({"string", "CiString", "URL"})
 _SCALARS: Final = _TEXTS | {"number", "int", "boolean", "DateTime"}
@@ -44,6 +47,20 @@ class Field(Struct, frozen=True):
         """Tell whether the value is a list."""
         return self.cardinality in "*+"
 
+    def inner(self, extent: Extent) -> Extent:
+        """Return the extent of this field's own objects: keyed members of a PATCH are patches themselves."""
+        return "member" if extent != "whole" and self.key and self.many else "whole"
+
+    def demanded(self, name: str, extent: Extent) -> bool:
+        """Tell whether the field, called `name`, must be there."""
+        match extent:
+            case "whole":
+                return self.required
+            case "patch":
+                return self.required and name == "last_updated"
+            case "member":
+                return self.required and self.key and not self.many
+
 
 class Spec(Struct, frozen=True):
     """A version's data types. `open_enums` take values that are not listed."""
@@ -61,7 +78,7 @@ class Spec(Struct, frozen=True):
         """Return this version with other or new fields (None: gone), enums (the whole list, None: gone) and open enums."""
         tables: dict[str, Mapping[str, Field]] = dict(self.objects)
         for name, rows in (objects or {}).items():
-            table = dict(tables.get(name, {}))
+            table: dict[str, Field] = dict(tables.get(name, {}))
             for field, text in rows.items():
                 table.pop(field, None)
                 if text is not None:
@@ -73,8 +90,8 @@ class Spec(Struct, frozen=True):
             if listed is not None:
                 values[name] = tuple(listed.split())
         spec = Spec(tables, values, self.open_enums if open_enums is None else frozenset(open_enums))
-        for name, table in tables.items():
-            for field, row in table.items():
+        for name, fields in tables.items():
+            for field, row in fields.items():
                 if not (row.type in _SCALARS or row.type in values or row.type in tables):
                     raise ValueError(f"{name}.{field}: no type is called {row.type!r}")
         return spec
@@ -102,13 +119,12 @@ class CleanDecoder:
     It never accepts what the validator would remark on; what it gives None for may be clean all the same.
     """
 
-    def __init__(self, spec: Spec, name: str, *, partial: bool = False) -> None:
-        """`partial`: a PATCH, where only last_updated is required."""
-        self._decode = msgspec.json.Decoder(_Structs(spec).struct(name, keyed=True, partial=partial)).decode
+    def __init__(self, spec: Spec, name: str, extent: Extent) -> None:
+        self._decode = msgspec.json.Decoder(_Structs(spec).struct(name, True, extent)).decode
 
     def __call__(self, body: bytes) -> Any:
         """Return the object with its fields as attributes (UNSET where absent), or None."""
-        folded = body.translate(_FOLD, b" \t\n\r")
+        folded = body.translate(_FOLD)
         # Escapes, DEL and non-ASCII would need a look at each character, 41 digits one at each number.
         if b"\x7f" in folded or _MANY_DIGITS in folded or (b"0e" in folded and _EXPONENT.search(body)):
             return None
@@ -116,8 +132,8 @@ class CleanDecoder:
             clean = self._decode(body)
         except (msgspec.DecodeError, RecursionError):
             return None
-        # A repeated key is overwritten in silence, so it is missing when the object is written again (compare codec.parse).
-        return clean if folded.count(b'":') == _encode(clean).count(b'":') else None
+        # A repeated key is overwritten in silence, and so is its colon when the object is written again.
+        return clean if body.count(b":") == _encode(clean).count(b":") else None
 
 
 _FOLD: Final = bytes(
@@ -132,27 +148,25 @@ _encode: Final = msgspec.json.Encoder().encode
 class _Structs:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.made: dict[tuple[str, bool, bool], type[Struct]] = {}
+        self.made: dict[tuple[str, bool, Extent], type[Struct]] = {}
 
-    def struct(self, name: str, *, keyed: bool, partial: bool) -> type[Struct]:
-        made = self.made.get((name, keyed, partial))
+    def struct(self, name: str, keyed: bool, extent: Extent) -> type[Struct]:
+        made = self.made.get((name, keyed, extent))
         if made is None:
-            rows = [self.member(field, row, keyed, partial) for field, row in self.spec.objects[name].items()]
+            rows = [self.member(field, row, keyed, extent) for field, row in self.spec.objects[name].items()]
             made = msgspec.defstruct(name, rows, kw_only=True, forbid_unknown_fields=True, gc=False)
-            self.made[name, keyed, partial] = made
+            self.made[name, keyed, extent] = made
         return made
 
-    def member(self, field: str, row: Field, keyed: bool, partial: bool) -> tuple[str, Any] | tuple[str, Any, Any]:
-        kind = self.kind(row, keyed, partial)
+    def member(self, name: str, row: Field, keyed: bool, extent: Extent) -> tuple[str, Any] | tuple[str, Any, Any]:
+        kind = self.kind(row, keyed, extent)
         if row.many:
-            kind = Annotated[list[kind], Meta(min_length=1 if row.required else 0)]
+            kind = Annotated[cast(Any, list)[kind], Meta(min_length=1 if row.required else 0)]
         if not row.required:
-            return field, kind | None | UnsetType, UNSET
-        if partial and field != "last_updated":
-            return field, kind | UnsetType, UNSET
-        return field, kind
+            kind = kind | None
+        return (name, kind) if row.demanded(name, extent) else (name, kind | UnsetType, UNSET)
 
-    def kind(self, row: Field, keyed: bool, partial: bool) -> Any:
+    def kind(self, row: Field, keyed: bool, extent: Extent) -> Any:
         match row.type:
             case "string" | "CiString" | "URL":
                 return Annotated[str, Meta(min_length=1 if row.key and keyed else 0, max_length=row.length)]
@@ -167,4 +181,4 @@ class _Structs:
                 return Annotated[str, Meta(pattern=_DATE_TIME)]
         if row.type in self.spec.enums:
             return cast(Any, Literal)[self.spec.enums[row.type]]
-        return self.struct(row.type, keyed=keyed and row.key, partial=partial and row.key)
+        return self.struct(row.type, keyed and row.key, row.inner(extent))

@@ -1,0 +1,176 @@
+"""Remarks on what an object says, beyond its tables: units, order in time, credits, places. They never refuse, but for an id."""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from msgspec import UNSET, Struct
+
+from schemas.ocpi.validation import Report, shown
+from schemas.types import Instant, Json, instant
+
+Fields: TypeAlias = Mapping[str, Json]
+
+
+class Sense(Struct, frozen=True):
+    """What is looked at in one object: `plain` tells in little time, of a clean one, that `remark` would say nothing.
+
+    `plain` takes the decoded object (attributes, UNSET where absent) and errs on the side of False.
+    """
+
+    plain: Callable[[Any], bool]
+    remark: Callable[[Fields, str, Report], None]
+
+
+def _plain_session(session: Any) -> bool:
+    return (
+        _plain_span(session)
+        and _plain_currency(session)
+        and (not session.charging_periods or _plain_energy(session.charging_periods, getattr(session, "kwh", 0.0)))
+    )
+
+
+def _session(session: Fields, at: str, report: Report) -> None:
+    _span(session, at, report)
+    _currency(session, at, report)
+    _energy(session, "kwh", at, report)
+
+
+def _plain_cdr(cdr: Any) -> bool:
+    place = cdr.cdr_location.coordinates
+    return (
+        _plain_span(cdr)
+        and _plain_currency(cdr)
+        and not cdr.credit
+        and len(cdr.id) <= 36
+        and _plain_energy(cdr.charging_periods, cdr.total_energy)
+        and _LATITUDE.fullmatch(place.latitude) is not None
+        and _LONGITUDE.fullmatch(place.longitude) is not None
+        and (not cdr.tariffs or all(map(_plain_tariff, cdr.tariffs)))
+    )
+
+
+def _cdr(cdr: Fields, at: str, report: Report) -> None:
+    _span(cdr, at, report)
+    _currency(cdr, at, report)
+    _energy(cdr, "total_energy", at, report)
+    own_id, cost = cdr.get("id"), cdr.get("total_cost")
+    if cdr.get("credit") is True:
+        excl = cost.get("excl_vat", cost.get("before_taxes")) if isinstance(cost, dict) else cost
+        if isinstance(excl, int | Decimal) and excl >= 0:
+            report.warning(f"{at}/total_cost", "credit_not_negative", f"a Credit CDR takes back a cost, {shown(excl)} does not")
+        if cdr.get("credit_reference_id") is None:
+            report.warning(f"{at}/credit_reference_id", "credit_without_reference", "a Credit CDR names the CDR that it credits")
+    elif isinstance(own_id, str) and len(own_id) > 36:
+        report.warning(f"{at}/id", "too_long", f"{len(own_id)} characters; only the id of a Credit CDR may pass 36")
+    location = cdr.get("cdr_location")
+    if isinstance(location, dict):
+        _coordinates(location, f"{at}/cdr_location", report)
+    tariffs = cdr.get("tariffs")
+    if isinstance(tariffs, list):
+        for index, tariff in enumerate(tariffs):
+            if isinstance(tariff, dict):
+                _tariff(tariff, f"{at}/tariffs/{index}", report)
+
+
+def _plain_tariff(tariff: Any) -> bool:
+    return _plain_currency(tariff) and not (tariff.start_date_time and tariff.end_date_time)
+
+
+def _tariff(tariff: Fields, at: str, report: Report) -> None:
+    _currency(tariff, at, report)
+    _order(tariff, ("start_date_time", "end_date_time"), "end_before_start", at, report)
+
+
+SENSE: Final[Mapping[str, Sense]] = {
+    "Session": Sense(_plain_session, _session),
+    "CDR": Sense(_plain_cdr, _cdr),
+    "Tariff": Sense(_plain_tariff, _tariff),
+}
+"""What is looked at, by object type."""
+
+_LATITUDE: Final = re.compile(r"-?(?:[0-8]?[0-9]\.[0-9]{5,7}|90\.0{5,7})")
+_LONGITUDE: Final = re.compile(r"-?(?:(?:1[0-7][0-9]|[0-9]?[0-9])\.[0-9]{5,7}|180\.0{5,7})")
+_DEGREES: Final = re.compile(r"-?[0-9]{1,3}\.[0-9]{5,7}")
+
+
+def _plain_span(of: Any) -> bool:
+    # Seconds alone are compared, as text: a tie goes to the exact comparison.
+    start, end, updated = of.start_date_time, of.end_date_time, of.last_updated
+    if not end:
+        return True
+    return (start is UNSET or bool(start[:19] < end[:19])) and bool(end[:19] < updated[:19])
+
+
+def _span(of: Fields, at: str, report: Report) -> None:
+    _order(of, ("start_date_time", "end_date_time"), "end_before_start", at, report)
+    _order(of, ("end_date_time", "last_updated"), "updated_before_end", at, report)
+
+
+def _order(of: Fields, fields: tuple[str, str], rule: str, at: str, report: Report) -> None:
+    first, second = fields
+    earlier, later = _instant(of.get(first)), _instant(of.get(second))
+    if earlier is not None and later is not None and later < earlier:
+        report.warning(f"{at}/{second}", rule, f"{second} {of[second]} is before {first} {of[first]}")
+
+
+def _instant(value: Json) -> Instant | None:
+    try:
+        return instant(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _plain_currency(of: Any) -> bool:
+    text = of.currency
+    return text is UNSET or (len(text) == 3 and bool(text.isalpha()) and bool(text.isupper()))
+
+
+def _currency(of: Fields, at: str, report: Report) -> None:
+    text = of.get("currency")
+    if isinstance(text, str) and not (len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()):
+        report.warning(f"{at}/currency", "currency", f"{shown(text)} is no ISO 4217 code, e.g. EUR")
+
+
+def _plain_energy(periods: Any, kwh: Any) -> bool:
+    if kwh is UNSET or kwh <= 0:
+        return True
+    volume = 0.0
+    for period in periods:
+        for dimension in period.dimensions:
+            if dimension.type == "ENERGY":
+                volume += dimension.volume
+    return volume < 90.0 * float(kwh)
+
+
+def _energy(of: Fields, total_field: str, at: str, report: Report) -> None:
+    total, periods = of.get(total_field), of.get("charging_periods")
+    if not isinstance(total, int | Decimal) or total <= 0 or not isinstance(periods, list):
+        return
+    volume = Decimal(0)
+    for period in periods:
+        dimensions = period.get("dimensions") if isinstance(period, dict) else None
+        for dimension in dimensions if isinstance(dimensions, list) else ():
+            if isinstance(dimension, dict) and dimension.get("type") == "ENERGY":
+                amount = dimension.get("volume")
+                volume += amount if isinstance(amount, int | Decimal) else 0
+    if volume >= 100 * total:
+        message = f"ENERGY volumes sum to {volume} where {total_field} is {total} kWh: they look like Wh, and are kept as sent"
+        report.warning(f"{at}/charging_periods", "energy_in_wh", message)
+
+
+def _coordinates(of: Fields, at: str, report: Report) -> None:
+    place = of.get("coordinates")
+    if not isinstance(place, dict):
+        return
+    for field, limit in (("latitude", 90), ("longitude", 180)):
+        text = place.get(field)
+        if not isinstance(text, str):
+            continue
+        if _DEGREES.fullmatch(text) is None:
+            message = f"{shown(text)} is not degrees with a point and 5 to 7 decimals"
+            report.warning(f"{at}/coordinates/{field}", "coordinates", message)
+        elif abs(Decimal(text)) > limit:
+            message = f"{text} is beyond {limit} degrees; are latitude and longitude swapped?"
+            report.warning(f"{at}/coordinates/{field}", "coordinates_out_of_range", message)

@@ -1,0 +1,223 @@
+"""A dialect made from its declaration: the tables, and how its objects become canonical ones and come back."""
+
+from collections.abc import Callable, Mapping, Set
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from schemas import codec
+from schemas.events import Document, Patch
+from schemas.ocpi.checks import SENSE
+from schemas.ocpi.dialect import Level, Lifted, Lowered, Refused
+from schemas.ocpi.spec import CleanDecoder, Extent, Spec
+from schemas.ocpi.validation import Report, validator
+from schemas.types import Finding, Instant, Json, Loss, Module, Verb, instant, party_of
+
+Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
+"""Turns an object's fields into the other form in place, noting losses under a pointer; tells whether anything changed."""
+
+
+class Conversion(Struct, frozen=True):
+    """How one object type differs from its canonical form. An object without findings and without `concern` does not."""
+
+    lift: Convert
+    lower: Convert
+    concern: str
+
+
+class Declared:
+    """One OCPI version. See `schemas.ocpi.dialect.Dialect` for what its methods promise."""
+
+    def __init__(
+        self, *, version: str, edition: str, revision: int, spec: Spec, conversions: Mapping[str, Conversion], patched: Set[str]
+    ) -> None:
+        """`patched`: the object types that know PATCH."""
+        self.version: Final = version
+        self.edition: Final = edition
+        self.revision: Final = revision
+        self.spec: Final = spec
+        self._conversions = conversions
+        self._patched = patched
+        self._readers: dict[tuple[str, Extent], _Reader] = {}
+
+    def lift(self, module: Module, verb: Verb, body: bytes, *, level: Level = "location") -> Lifted:
+        """Return the canonical form of one object or of a PATCH. Raises NotJson or Refused."""
+        name = self._object(module, level)
+        if verb is Verb.PATCH:
+            return self._lift_patch(module, name, body)
+        source, payload, findings = self._reader(name, "whole").read(body)
+        losses: list[Loss] = []
+        conversion = self._conversions.get(name)
+        if conversion is not None and (isinstance(source, dict) or getattr(source, conversion.concern)):
+            document = codec.fields(payload)
+            if conversion.lift(document, "", losses):
+                payload = codec.encode(document)
+        return _lifted((module, verb), payload, None if payload is body else body, _facts(name, source), (findings, losses))
+
+    def lower(self, module: Module, document: bytes, *, level: Level = "location") -> Lowered:
+        """Return a canonical object in this version, and what it could not say."""
+        conversion = self._conversions.get(self._object(module, level))
+        if conversion is None:
+            return Lowered(document)
+        members = codec.fields(document)
+        losses: list[Loss] = []
+        changed = conversion.lower(members, "", losses)
+        return Lowered(codec.encode(members) if changed else document, tuple(losses))
+
+    def _lift_patch(self, module: Module, name: str, body: bytes) -> Lifted:
+        if name not in self._patched:
+            raise ValueError(f"OCPI {self.version} has no PATCH of a {name}")
+        source, text, findings = self._reader(name, "patch").read(body)
+        losses: list[Loss] = []
+        patch = self._patch(name, codec.fields(text), losses)
+        for field in _IDENTITY[name]:
+            patch.set.pop(field, None)
+        return _lifted((module, Verb.PATCH), codec.encode(patch), body, _facts(name, source), (findings, losses))
+
+    def _patch(self, name: str, changes: Document, losses: list[Loss]) -> Patch:
+        append: dict[str, list[Raw]] = {}
+        upsert: dict[str, list[Raw]] = {}
+        if name == "Session" and "charging_periods" in changes:
+            periods = _list(changes.pop("charging_periods"))
+            if periods:
+                append["charging_periods"] = periods
+        for field, member in _UPSERTED.get(name, {}).items():
+            if field in changes:
+                inner = [self._patch(member, codec.fields(item), losses) for item in _list(changes.pop(field))]
+                if inner:
+                    upsert[field] = [Raw(codec.encode(item)) for item in inner]
+        conversion = self._conversions.get(name)
+        if conversion is not None:
+            conversion.lift(changes, "", losses)
+        return Patch(changes, append, upsert)
+
+    def _object(self, module: Module, level: Level) -> str:
+        return _OBJECTS[module] if module is not Module.LOCATIONS else _LEVELS[level]
+
+    def _reader(self, name: str, extent: Extent) -> "_Reader":
+        reader = self._readers.get((name, extent))
+        if reader is None:
+            reader = self._readers[name, extent] = _Reader(self.spec, name, extent)
+        return reader
+
+
+_OBJECTS: Final = {Module.SESSIONS: "Session", Module.CDRS: "CDR", Module.TARIFFS: "Tariff", Module.TOKENS: "Token"}
+_LEVELS: Final[Mapping[Level, str]] = {"location": "Location", "evse": "EVSE", "connector": "Connector"}
+_UPSERTED: Final[Mapping[str, Mapping[str, str]]] = {"Location": {"evses": "EVSE"}, "EVSE": {"connectors": "Connector"}}
+_OWN: Final = ("country_code", "party_id")
+_IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
+    "Session": (*_OWN, "id"),
+    "CDR": (*_OWN, "id"),
+    "Tariff": (*_OWN, "id"),
+    "Token": (*_OWN, "uid", "type"),
+    "Location": (*_OWN, "id"),
+    "EVSE": ("uid",),
+    "Connector": ("id",),
+}
+_lists: Final = msgspec.json.Decoder(list[Raw] | None)
+
+
+def _list(text: Raw) -> list[Raw]:
+    return _lists.decode(text) or []
+
+
+class _Reader:
+    """Reads one kind of body: in little time where nothing is to be said about it, else in full."""
+
+    def __init__(self, spec: Spec, name: str, extent: Extent) -> None:
+        self.clean = CleanDecoder(spec, name, extent)
+        self.check = validator(spec, name, extent)
+        self.sense = SENSE.get(name)
+        self.owned = _IDENTITY[name][:2] == _OWN
+
+    def read(self, body: bytes) -> tuple[Any, bytes, tuple[Finding, ...]]:
+        """Return the object, decoded or generic, its text as it is to be kept, and the remarks. Raises NotJson or Refused."""
+        clean = self.clean(body)
+        if clean is not None and (self.sense is None or self.sense.plain(clean)):
+            return clean, body, ()
+        return self.examine(body)
+
+    def examine(self, body: bytes) -> tuple[dict[str, Json], bytes, tuple[Finding, ...]]:
+        """Do what `read` does for any body, slowly."""
+        value = codec.parse(body)
+        report = Report()
+        kept = self.check(value, "", report)
+        if isinstance(kept, dict) and not report.errors:
+            if self.sense is not None:
+                self.sense.remark(kept, "", report)
+            if self.owned and ("country_code" in kept) is not ("party_id" in kept):
+                report.error("", "half_a_party", "country_code and party_id name the owner together or not at all")
+        if report.errors or not isinstance(kept, dict) or not isinstance(value, dict):
+            raise Refused(report.findings())
+        if kept is value:
+            return kept, body, report.findings()
+        # last_updated counts as it was sent: the text that is kept ends at milliseconds.
+        return {**kept, "last_updated": value.get("last_updated")}, codec.encode(kept), report.findings()
+
+
+class _Facts(Struct, frozen=True):
+    """What the body says of itself."""
+
+    party: str | None
+    ids: tuple[str, ...]
+    last_updated: Instant | None
+    addressed_to: str | None
+    charging_key: str | None
+
+
+def _lifted(
+    asked: tuple[Module, Verb], payload: bytes, raw: bytes | None, facts: _Facts, remarks: tuple[tuple[Finding, ...], list[Loss]]
+) -> Lifted:
+    return Lifted(
+        module=asked[0],
+        verb=asked[1],
+        payload=payload,
+        raw=raw,
+        party=facts.party,
+        ids=facts.ids,
+        last_updated=facts.last_updated,
+        addressed_to=facts.addressed_to,
+        charging_key=facts.charging_key,
+        findings=remarks[0],
+        losses=tuple(remarks[1]),
+    )
+
+
+def _facts(name: str, source: Any) -> _Facts:
+    get = source.get if isinstance(source, dict) else partial(_attribute, source)
+    party: str | None = None
+    identity = _IDENTITY[name]
+    if identity[0] == "country_code":
+        country_code, party_id = get("country_code"), get("party_id")
+        party = party_of(country_code, party_id) if country_code and party_id else None
+        identity = identity[2:]
+    ids = tuple([value for field in identity if (value := get(field))])
+    updated = get("last_updated")
+    token = get("cdr_token")
+    charging_key = None
+    if name == "CDR":
+        charging_key = get("session_id") or get("credit_reference_id") or ids[0]
+    return _Facts(
+        party,
+        ids,
+        None if updated is None else instant(updated),
+        None if token is None else _party_of_token(token),
+        charging_key,
+    )
+
+
+def _party_of_token(token: Any) -> str | None:
+    if isinstance(token, dict):
+        country_code, party_id = token["country_code"], token["party_id"]
+    else:
+        country_code, party_id = token.country_code, token.party_id
+    if not country_code or not party_id or "#NA" in (country_code, party_id):
+        return None
+    return party_of(country_code, party_id)
+
+
+def _attribute(source: object, field: str) -> Any:
+    value = getattr(source, field, None)
+    return None if value is UNSET else value

@@ -1,0 +1,172 @@
+"""Prices and tariffs between the form of 2.2 and 2.2.1 (`excl_vat`, `incl_vat`) and the canonical one (`before_taxes`, `taxes`).
+
+An unknown field whose name the canonical form uses itself (a 2.2.1 Price with `before_taxes`) is put on a shelf: a
+member that only the same version's `lower` opens. So nothing is lost and no reader of the canonical form is misled.
+Source: OCPI 2.3.0 types Price, mod_tariffs PriceLimit and TaxIncluded; 2.2.1 types 16.5.
+"""
+
+from collections.abc import Callable
+from decimal import Context, Decimal
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from schemas import codec
+from schemas.events import Document
+from schemas.types import Loss
+
+SHELVES: Final = "roamlog:"
+"""How the name of a shelf begins; the version that fills it follows."""
+
+_exact: Final = Context(prec=120)  # 40 digits either side of the point, and sums of them
+_NULL: Final = Raw(b"null")
+_NO_TAXES: Final = Raw(b"[]")
+_number: Final = msgspec.json.Decoder(Decimal)
+_members: Final = msgspec.json.Decoder(list[Document] | None)
+
+
+class Shelf(Struct, frozen=True):
+    """Where one version keeps the unknown fields that the canonical form would read as its own."""
+
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The member's name, which no OCPI version has."""
+        return SHELVES + self.version
+
+    def put(self, fields: Document, names: tuple[str, ...]) -> bool:
+        """Move the named fields, and what is called like a shelf, onto the shelf."""
+        taken = [field for field in fields if field in names or field.startswith(SHELVES)]
+        if taken:
+            shelved = {field: fields.pop(field) for field in taken}
+            fields[self.name] = Raw(codec.encode(shelved))
+        return bool(taken)
+
+    def take(self, fields: Document, at: str, losses: list[Loss]) -> bool:
+        """Put the fields back; those on another version's shelf are lost."""
+        shelves = [field for field in fields if field.startswith(SHELVES)]
+        own = fields.pop(self.name, None)
+        for field in shelves:
+            if field != self.name:
+                del fields[field]
+                losses.append(Loss(f"{at}/{field}", "lost", f"unknown fields of OCPI {field.removeprefix(SHELVES)}"))
+        if own is not None:
+            fields.update(codec.fields(own))
+        return bool(shelves)
+
+
+def lift_price(price: Raw, shelf: Shelf) -> Raw:
+    """Return `{before_taxes, taxes}`: the VAT is the exact difference; no incl_vat gives [], a null one null."""
+    fields = codec.fields(price)
+    excl = fields.pop("excl_vat")
+    incl = fields.pop("incl_vat", None)
+    if incl is None:
+        taxes = _NO_TAXES
+    elif incl == _NULL:
+        taxes = _NULL
+    else:
+        amount = _exact.subtract(_number.decode(incl), _number.decode(excl))
+        taxes = Raw(b'[{"name":"VAT","amount":%b}]' % codec.encode(amount))
+    if fields:
+        shelf.put(fields, ("before_taxes", "taxes"))
+    return Raw(codec.encode({"before_taxes": excl, "taxes": taxes, **fields}))
+
+
+def lower_price(price: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
+    """Return `{excl_vat, incl_vat}`: incl_vat is the exact sum; left out where nothing is said about taxes."""
+    fields = codec.fields(price)
+    before, taxes = fields.pop("before_taxes"), fields.pop("taxes", _NO_TAXES)
+    lowered: Document = {"excl_vat": before}
+    if taxes == _NULL:
+        lowered["incl_vat"] = _NULL
+    elif amounts := _members.decode(taxes):
+        total = _number.decode(before)
+        for tax in amounts:
+            total = _exact.add(total, _number.decode(tax["amount"]))
+        lowered["incl_vat"] = Raw(codec.encode(total))
+        if len(amounts) > 1 or amounts[0].keys() != {"name", "amount"} or amounts[0]["name"] != Raw(b'"VAT"'):
+            losses.append(Loss(f"{at}/taxes", "lost", "which taxes are in the price; their sum is in incl_vat"))
+    if fields:
+        _drop(fields, ("excl_vat", "incl_vat"), at, losses)
+        shelf.take(fields, at, losses)
+    return Raw(codec.encode({**lowered, **fields}))
+
+
+def lift_limit(limit: Raw, shelf: Shelf) -> Raw:
+    """Return a tariff's min_price or max_price as PriceLimit: `{before_taxes, after_taxes}`."""
+    fields = codec.fields(limit)
+    lifted: Document = {"before_taxes": fields.pop("excl_vat")}
+    if "incl_vat" in fields:
+        lifted["after_taxes"] = fields.pop("incl_vat")
+    shelf.put(fields, ("before_taxes", "after_taxes"))
+    return Raw(codec.encode({**lifted, **fields}))
+
+
+def lower_limit(limit: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
+    """Return a PriceLimit as Price."""
+    fields = codec.fields(limit)
+    lowered: Document = {"excl_vat": fields.pop("before_taxes")}
+    if "after_taxes" in fields:
+        lowered["incl_vat"] = fields.pop("after_taxes")
+    _drop(fields, ("excl_vat", "incl_vat"), at, losses)
+    shelf.take(fields, at, losses)
+    return Raw(codec.encode({**lowered, **fields}))
+
+
+def lift_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf) -> bool:
+    """Make the fields canonical in place; prices before VAT are what the version's price fields hold."""
+    shelf.put(tariff, ("tax_included",))
+    for field in ("min_price", "max_price"):
+        if tariff.get(field, _NULL) != _NULL:
+            tariff[field] = lift_limit(tariff[field], shelf)
+    tariff["tax_included"] = Raw(b'"NO"')
+    losses.append(Loss(f"{at}/tax_included", "defaulted", "prices of this version are without VAT"))
+    return True
+
+
+def lower_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf) -> bool:
+    """Make the fields this version's in place. Prices that include taxes are divided by the VAT where it is known."""
+    included = tariff.pop("tax_included", Raw(b'"NO"'))
+    for field in ("min_price", "max_price"):
+        if tariff.get(field, _NULL) != _NULL:
+            tariff[field] = lower_limit(tariff[field], shelf, f"{at}/{field}", losses)
+    if included == Raw(b'"YES"'):
+        tariff["elements"] = _without_taxes(tariff["elements"], f"{at}/elements", losses)
+    elif included != Raw(b'"NO"'):
+        losses.append(Loss(f"{at}/tax_included", "lost", f"{bytes(included).decode()}: that taxes do not apply"))
+    shelf.take(tariff, at, losses)
+    return True
+
+
+def _without_taxes(elements: Raw, at: str, losses: list[Loss]) -> Raw:
+    lowered = _members.decode(elements) or []
+    for index, element in enumerate(lowered):
+        components = _members.decode(element["price_components"]) or []
+        for number, component in enumerate(components):
+            where = f"{at}/{index}/price_components/{number}/price"
+            if component.get("vat", _NULL) == _NULL:
+                losses.append(Loss(where, "lost", "that taxes are included; the VAT is not known, so the price stays with them"))
+                continue
+            price, vat = _number.decode(component["price"]), _number.decode(component["vat"])
+            net = _exact.divide(price, 1 + vat / 100).quantize(Decimal("0.000001"))
+            component["price"] = Raw(codec.encode(net))
+            losses.append(Loss(where, "lost", f"the price with taxes, {price}; it is given without, rounded to 6 decimals"))
+        element["price_components"] = Raw(codec.encode(components))
+    return Raw(codec.encode(lowered))
+
+
+def _drop(fields: Document, names: tuple[str, ...], at: str, losses: list[Loss]) -> None:
+    reason = "an unknown field whose name this version uses itself"
+    losses += [Loss(f"{at}/{name}", "lost", reason) for name in names if fields.pop(name, None) is not None]
+
+
+def each(members: Raw, at: str, losses: list[Loss], convert: Callable[[Document, str, list[Loss]], bool]) -> Raw:
+    """Return a list with `convert` applied to each of its objects; null stays null."""
+    lifted = _members.decode(members)
+    if lifted is None:
+        return members
+    for index, member in enumerate(lifted):
+        convert(member, f"{at}/{index}", losses)
+    return Raw(codec.encode(lifted))
