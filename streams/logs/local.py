@@ -37,6 +37,7 @@ _LANE_SHIFT: Final = 48
 _OFFSETS: Final = (1 << _LANE_SHIFT) - 1
 _BUSY_S: Final = 0.5  # another writer is a mistake of an operator; pushes must be answered, not wait for it
 _CHECKPOINT_PAGES: Final = 4096  # at 8 KiB a page: the file is written every 32 MiB of log, not every 4
+_FETCH_ROWS: Final = 20_000  # what one query walks over, whatever `max_records` says
 _COUNT: Final = struct.Struct("<I")
 
 
@@ -56,6 +57,12 @@ class _Request(NamedTuple):
     placed: list[Placed]
     size: int
     positions: "asyncio.Future[list[Position]]"
+
+
+class _Range(NamedTuple):
+    lane: int
+    offset: int
+    wanted: int
 
 
 class LocalLog:
@@ -152,7 +159,7 @@ class LocalLog:
         turn = self._turn % len(lanes)
         lanes = (lanes[turn:] + lanes[:turn])[:max_records]
         wanted = shares([self._ends[lane] - offsets[lane] for lane in lanes], max_records)
-        ranges = [(lane, offsets[lane], count) for lane, count in zip(lanes, wanted, strict=True)]
+        ranges = [_Range(lane, offsets[lane], count) for lane, count in zip(lanes, wanted, strict=True)]
         return await loop.run_in_executor(self._readers, self._read, ranges)
 
     async def end(self, topic: str) -> dict[int, int]:
@@ -246,23 +253,27 @@ class LocalLog:
 
     # In a reader's thread.
 
-    def _read(self, ranges: Sequence[tuple[int, int, int]]) -> dict[TopicPartition, list[Record]]:
-        found: dict[TopicPartition, list[Record]] = {}
-        budget = FETCH_BYTES
+    def _read(self, ranges: Sequence[_Range]) -> dict[TopicPartition, list[Record]]:
         try:
             connection: sqlite3.Connection = self._reading.connection
         except AttributeError:
             connection = self._reading.connection = _connect(self.path, read_only=True)
             self._connections.append(connection)
-        for place, (lane, offset, count) in enumerate(ranges):
-            if budget <= 0:
-                break
-            at = TopicPartition(*self._lanes.names[lane])
-            try:
-                found[at] = list(_records(connection, lane, at, offset, count, budget // (len(ranges) - place)))
-            except (sqlite3.Error, struct.error, ValueError) as fault:
-                raise LogDamaged(f"the log {self.path} cannot be read at {at.topic}/{at.partition} from {offset}: {fault}") from fault
-            budget -= sum(len(record.key) + len(record.value) for record in found[at])
+        found: dict[TopicPartition, list[Record]] = {}
+        budget = FETCH_BYTES
+        at: tuple[str, int] = ("", 0)
+        try:
+            row = connection.execute(_select(len(ranges)), _select_values(ranges)).fetchone()
+            for place, asked in enumerate(ranges):
+                if budget <= 0:
+                    break
+                at = self._lanes.names[asked.lane]
+                base = asked.lane << _LANE_SHIFT
+                records, size = _records(at, row[2 * place] - base, row[2 * place + 1], asked, budget // (len(ranges) - place))
+                found[TopicPartition(*at)] = records
+                budget -= size
+        except (sqlite3.Error, struct.error, ValueError, TypeError) as fault:
+            raise LogDamaged(f"the log {self.path} cannot be read {f'at {at[0]}/{at[1]}' if at[0] else ''}: {fault}") from fault
         return found
 
     def _let_go(self) -> None:
@@ -290,41 +301,65 @@ def _rows(first: int, batch: list[Placed]) -> Iterator[int | bytes]:
             lengths, parts, size = [], [], 0
 
 
-def _records(
-    connection: sqlite3.Connection, lane: int, at: TopicPartition, start: int, count: int, allowed: int
-) -> Iterator[Record]:
-    base = lane << _LANE_SHIFT
-    stop = start + count
-    rows = connection.execute(
-        "SELECT id, records FROM batch"
-        " WHERE id >= (SELECT max(id) FROM batch WHERE id BETWEEN ? AND ?) AND id < ? ORDER BY id",
-        (base, base | start, base | stop),
-    )
-    expected = None
+def _select(lanes: int) -> str:
+    """Return a query whose one row holds, per lane, the first batch's id and the batches end to end.
+
+    One row, because each step of a cursor hands the interpreter lock over, and beside a busy event loop takes
+    milliseconds to get it back. The cast makes SQLite join bytes as they are (the database's text is UTF-8, unconverted);
+    the sizes are summed apart from the bytes, or the window would copy every one of them.
+    """
+    first = "(SELECT max(id) FROM batch WHERE id BETWEEN ? AND ?)"
+    batches = f"""(
+        SELECT min(id), CAST(group_concat(CAST(records AS TEXT), '') AS BLOB)
+        FROM batch
+        WHERE id >= {first} AND id <= (
+            SELECT max(id) FROM (
+                SELECT id, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
+                FROM (SELECT id, length(records) AS size FROM batch WHERE id >= {first} AND id < ? ORDER BY id LIMIT ?)
+            )
+            WHERE before < ?
+        ))"""
+    return "SELECT * FROM " + ", ".join([batches] * lanes)
+
+
+def _select_values(ranges: Sequence[_Range]) -> list[int]:
+    values = []
+    for lane, offset, count in ranges:
+        base = lane << _LANE_SHIFT
+        start, stop = base | offset, base | offset + count
+        allowed = FETCH_BYTES // len(ranges) + BATCH_BYTES  # of the first batch perhaps only the end is wanted
+        values += [base, start, base, start, stop, _FETCH_ROWS, allowed]
+    return values
+
+
+def _records(at: tuple[str, int], first: int, blob: bytes, asked: _Range, allowed: int) -> tuple[list[Record], int]:
+    """Return the records asked for, as far as the batches read reach and `allowed` bytes go, and their size."""
     topic, partition = at
-    try:
-        for row_id, blob in rows:
-            first = row_id & _OFFSETS
-            (held,) = _COUNT.unpack_from(blob)
-            lengths = struct.unpack_from(f"<{2 * held}I", blob, 4)
-            position = 4 + 8 * held
-            if position + sum(lengths) != len(blob) or expected not in (None, first):
-                raise ValueError(f"the batch at offset {first} is not whole, or not the next")
-            expected = first + held
-            for offset in range(first, min(expected, stop)):
-                index = 2 * (offset - first)
-                value_at = position + lengths[index]
-                end = value_at + lengths[index + 1]
-                if offset >= start:
-                    if end - position > allowed and offset > start:
-                        return
-                    allowed -= end - position
-                    yield Record(topic, partition, offset, blob[position:value_at], blob[value_at:end])
-                position = end
-        if expected is None or expected < stop:
-            raise ValueError(f"records up to {stop} were written, and end at {expected}")
-    finally:
-        rows.close()
+    start = asked.offset
+    stop = start + asked.wanted
+    records: list[Record] = []
+    size = 0
+    position = 0
+    while position < len(blob):
+        (held,) = _COUNT.unpack_from(blob, position)
+        lengths = struct.unpack_from(f"<{2 * held}I", blob, position + 4)
+        position += 4 + 8 * held
+        if position + sum(lengths) > len(blob) or not held:
+            raise ValueError(f"the batch at offset {first} is not whole")
+        sizes = iter(lengths)
+        for offset, (key_length, value_length) in enumerate(zip(sizes, sizes, strict=True), first):
+            value_at = position + key_length
+            end = value_at + value_length
+            if start <= offset < stop:
+                size += end - position
+                if size > allowed and records:
+                    return records, size
+                records.append(Record(topic, partition, offset, blob[position:value_at], blob[value_at:end]))
+            position = end
+        first += held
+    if not records:
+        raise ValueError(f"no record at offset {start}, though {first} were written")
+    return records, size
 
 
 def _insert(rows: int) -> str:

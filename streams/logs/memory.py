@@ -77,7 +77,7 @@ class MemoryLog:
             if budget <= 0:
                 break
             allowed = budget // (len(lanes) - place)
-            records = []
+            records: list[Record] = []
             for record in self._records[lane][offsets[lane] : offsets[lane] + count]:
                 size = len(record.key) + len(record.value)
                 if records and size > allowed:
