@@ -1,0 +1,203 @@
+"""`push`: PUT of Sessions over HTTP, durable before the answer, beside an empty route and two libraries with a dict.
+
+All contenders run at once and idle in turn: a round loads one after the other, so that a slow minute of the machine
+falls on all of them. Figures are medians over the rounds.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from benchmarks import sessions
+from benchmarks.environments import APPS, EXTRAWEST, PY_OCPI, Peer, python_of
+from benchmarks.frame import ROOT, Measure, Options, Ratio, Result, Unavailable, median_and_spread
+from benchmarks.http_load import Load, Loaded, load
+from benchmarks.servers import Server, free_port, peak_rss_mib, roamlog, run_command, serving, uvicorn
+
+CONNECTIONS: Final = 64
+ACCEPTED: Final = '"status_code":1000'
+OURS: Final = f"/ocpi/2.2.1/receiver/sessions/{'/'.join(sessions.PARTY)}"
+THEIRS: Final = f"/ocpi/emsp/2.2.1/sessions/{'/'.join(sessions.PARTY)}"
+MEMORY_GOAL_MIB: Final = 700
+LAG_GOAL_S: Final = 5.0
+START_GOAL_S: Final = 4.0
+
+
+class Contender(Struct, frozen=True):
+    """Who is loaded, and where."""
+
+    server: Server
+    path: str
+    expect: str = ACCEPTED
+
+
+class Started(NamedTuple):
+    """How a contender's server is started."""
+
+    command: list[str]
+    port: int
+    env: Mapping[str, str] = MappingProxyType({})
+
+
+Start: TypeAlias = Callable[[str, Path], Awaitable[Started]]
+
+
+class Round(Struct, frozen=True):
+    """One contender's turn: what the load generator saw, processor microseconds a push, seconds of lag when it ended."""
+
+    loaded: Loaded
+    cpu_us: float
+    lag_s: float
+
+
+async def run(options: Options) -> Result:
+    """Load every contender in `rounds` rounds of `seconds`, after a warm-up each. Raises Unavailable."""
+    rounds, seconds = options.pick(5, 2), options.pick(8, 2)
+    async with contextlib.AsyncExitStack() as stack:
+        contenders: dict[str, Contender] = {}
+
+        async def enter(name: str, path: str, start: Start) -> None:
+            folder = options.scratch / name.replace(" ", "-")
+            folder.mkdir()
+            started = await start(name, folder)
+            running = serving(name, started.command, started.port, log=folder / "log", env=started.env)
+            server = await stack.enter_async_context(running)
+            contenders[name] = Contender(server, path, "" if name == EMPTY else ACCEPTED)
+
+        await enter(EMPTY, f"/sessions/{'/'.join(sessions.PARTY)}", _empty)
+        await enter(PAUSED, OURS, _roamlog)
+        await enter(RUNNING, OURS, _roamlog)
+        await enter(PY_OCPI.name, THEIRS, _peer(PY_OCPI))
+        await enter(EXTRAWEST.name, THEIRS, _peer(EXTRAWEST))
+
+        first_push_s = await _first_push(contenders[RUNNING])
+        seen: dict[str, list[Round]] = {name: [] for name in contenders}
+        for turn in range(rounds + 1):
+            for name, contender in contenders.items():
+                warm_up = turn == 0
+                one = await _round(contender, 1 + turn * 1000, min(seconds, 3) if warm_up else seconds)
+                if not warm_up:
+                    seen[name].append(one)
+                if name == RUNNING:
+                    await _caught_up(contender.server)
+        memory = {name: peak_rss_mib(contender.server.pid) for name, contender in contenders.items()}
+        started_s = contenders[RUNNING].server.started_s
+    return _result(seen, memory, started_s, first_push_s, f"{rounds} rounds of {seconds} s, {CONNECTIONS} connections")
+
+
+EMPTY: Final = "empty route"
+PAUSED: Final = "roamlog, projector paused"
+RUNNING: Final = "roamlog, projector running"
+
+
+async def _empty(_name: str, _folder: Path) -> Started:
+    port = free_port()
+    return Started(uvicorn(Path(sys.executable), "benchmarks.empty_app:app", ROOT, port), port)
+
+
+async def _roamlog(name: str, folder: Path) -> Started:
+    port, data = free_port(), str(folder / "data")
+    party = "*".join(sessions.PARTY)
+    await run_command(
+        *roamlog("partner", "add", "bench", "--party", party, "--role", "CPO", "--token", sessions.TOKEN, "--data", data)
+    )
+    env = {"ROAMLOG_PROJECTOR": "paused"} if name == PAUSED else {}
+    return Started(roamlog("serve", "--data", data, "--port", str(port)), port, env)
+
+
+def _peer(peer: Peer) -> Start:
+    async def start(_name: str, _folder: Path) -> Started:
+        port = free_port()
+        return Started(uvicorn(await python_of(peer), peer.app, APPS, port), port, {"OCPI_HOST": f"127.0.0.1:{port}"})
+
+    return start
+
+
+async def _round(contender: Contender, turn: int, seconds: float) -> Round:
+    server = contender.server
+    before = server.cpu_s()
+    loaded = await load(
+        Load(port=server.port, path=contender.path, seconds=seconds, turn=turn, connections=CONNECTIONS, expect=contender.expect)
+    )
+    cpu_us = (server.cpu_s() - before) / max(loaded.answers, 1) * 1e6
+    return Round(loaded, cpu_us, await lag_s(server) if server.name == RUNNING else 0.0)
+
+
+async def _first_push(contender: Contender) -> float:
+    """Return the seconds from the start of the server to its first accepted push (it was asked at once)."""
+    begun = time.perf_counter()
+    await load(Load(port=contender.server.port, path=contender.path, seconds=0, turn=0, connections=1, expect=contender.expect))
+    return contender.server.started_s + time.perf_counter() - begun
+
+
+async def lag_s(server: Server) -> float:
+    """Return how far the projections are behind the log now, as `/health` tells it. Raises Unavailable."""
+    health = await _get_json(server.port, "/health")
+    lag = health.get("lag_s")
+    if not isinstance(lag, int | float):
+        raise Unavailable(f"/health of {server.name} tells no lag_s: {health}")
+    return float(lag)
+
+
+async def _caught_up(server: Server) -> None:
+    """Wait until nothing is left to fold, so that one contender's work is not another's noise."""
+    until = time.perf_counter() + 300
+    while await lag_s(server) > 0.3:
+        if time.perf_counter() > until:
+            raise Unavailable(f"{server.name} is still behind after 300 s")
+        await asyncio.sleep(0.2)
+
+
+async def _get_json(port: int, path: str) -> dict[str, object]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read(-1)
+    writer.close()
+    decoded = json.loads(answer.partition(b"\r\n\r\n")[2])
+    if not isinstance(decoded, dict):
+        raise Unavailable(f"{path} answers no object")
+    return decoded
+
+
+def _result(
+    seen: Mapping[str, list[Round]], memory: Mapping[str, float], started_s: float, first_push_s: float, how: str
+) -> Result:
+    rate = {name: median_and_spread([one.loaded.rate for one in rounds])[0] for name, rounds in seen.items()}
+    cpu = {name: median_and_spread([one.cpu_us for one in rounds])[0] for name, rounds in seen.items()}
+    measures = []
+    for name, rounds in seen.items():
+        _, spread = median_and_spread([one.loaded.rate for one in rounds])
+        measures += [
+            Measure(f"{name}: pushes", rate[name], "/s"),
+            Measure(f"{name}: p99", median_and_spread([one.loaded.p99_ms for one in rounds])[0], "ms"),
+            Measure(f"{name}: processor a push", cpu[name], "us"),
+            Measure(f"{name}: peak memory", memory[name], "MiB"),
+            Measure(f"{name}: farthest round from the median", 100 * spread, "%"),
+        ]
+    measures.append(Measure("roamlog: listening after", started_s, "s"))
+    lag = max(one.lag_s for one in seen[RUNNING])
+    return Result(
+        measures=measures,
+        ratios=[
+            Ratio("projector paused / empty route", rate[PAUSED] / rate[EMPTY], 0.5),
+            Ratio("projector running / empty route", rate[RUNNING] / rate[EMPTY], 0.25),
+            Ratio("processor time, empty route / projector paused", cpu[EMPTY] / cpu[PAUSED]),
+            Ratio("processor time, empty route / projector running", cpu[EMPTY] / cpu[RUNNING]),
+            Ratio("lag when the load ends, s", lag, LAG_GOAL_S, "<="),
+            Ratio("projector paused / py-ocpi", rate[PAUSED] / rate[PY_OCPI.name], 6),
+            Ratio("projector running / py-ocpi", rate[RUNNING] / rate[PY_OCPI.name]),
+            Ratio("projector paused / extrawest-ocpi", rate[PAUSED] / rate[EXTRAWEST.name], 15),
+            Ratio("projector running / extrawest-ocpi", rate[RUNNING] / rate[EXTRAWEST.name]),
+            Ratio("memory of serve under load, MiB", memory[RUNNING], MEMORY_GOAL_MIB, "<="),
+            Ratio("first push accepted after the start, s", first_push_s, START_GOAL_S, "<="),
+        ],
+        remarks=[how, "the load generator shares the machine's cores with the server"],
+    )
