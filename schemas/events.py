@@ -3,6 +3,7 @@
 Type tags are past tense and permanent; a class may be renamed, a tag never.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -86,36 +87,147 @@ class CdrPosted(Struct, frozen=True, tag="cdr.posted"):
     cdr: Document
 
 
+class LocationReplaced(Struct, frozen=True, tag="location.replaced"):
+    """A PUT of a Location, its EVSEs and Connectors nested."""
+
+    location: Document
+
+
+class LocationPatched(Struct, frozen=True, tag="location.patched"):
+    """A PATCH of a Location; `upsert["evses"]` patches EVSEs."""
+
+    patch: Patch
+
+
+class EvseReplaced(Struct, frozen=True, tag="evse.replaced"):
+    """A PUT of an EVSE, its Connectors nested."""
+
+    evse: Document
+
+
+class EvsePatched(Struct, frozen=True, tag="evse.patched"):
+    """A PATCH of an EVSE; `upsert["connectors"]` patches Connectors."""
+
+    patch: Patch
+
+
+class ConnectorReplaced(Struct, frozen=True, tag="connector.replaced"):
+    """A PUT of a Connector."""
+
+    connector: Document
+
+
+class ConnectorPatched(Struct, frozen=True, tag="connector.patched"):
+    """A PATCH of a Connector."""
+
+    patch: Patch
+
+
+class TariffReplaced(Struct, frozen=True, tag="tariff.replaced"):
+    """A PUT of a Tariff."""
+
+    tariff: Document
+
+
+class TariffDeleted(Struct, frozen=True, tag="tariff.deleted"):
+    """A DELETE of a Tariff: it is no longer valid; what it was stays findable."""
+
+
+class TokenReplaced(Struct, frozen=True, tag="token.replaced"):
+    """A PUT of a Token; the envelope's key is (uid, type)."""
+
+    token: Document
+
+
+class TokenPatched(Struct, frozen=True, tag="token.patched"):
+    """A PATCH of a Token."""
+
+    patch: Patch
+
+
+class TokenAuthorized(Struct, frozen=True, tag="token.authorized"):
+    """A real-time authorization: what was asked (LocationReferences) and what was answered (AuthorizationInfo)."""
+
+    authorization: Document
+
+
 class RequestRejected(Struct, frozen=True, tag="request.rejected"):
     """A request or record that was refused, or (`replay_of` set) the outcome of replaying one."""
 
     rejected: Rejected
 
 
-Event: TypeAlias = SessionReplaced | SessionPatched | CdrPosted | RequestRejected
+Event: TypeAlias = (
+    LocationReplaced
+    | LocationPatched
+    | EvseReplaced
+    | EvsePatched
+    | ConnectorReplaced
+    | ConnectorPatched
+    | SessionReplaced
+    | SessionPatched
+    | CdrPosted
+    | TariffReplaced
+    | TariffDeleted
+    | TokenReplaced
+    | TokenPatched
+    | TokenAuthorized
+    | RequestRejected
+)
 
 EVENT_TYPE: Final[dict[tuple[Module, str], str]] = {
     (Module.SESSIONS, "PUT"): "session.replaced",
     (Module.SESSIONS, "PATCH"): "session.patched",
     (Module.CDRS, "POST"): "cdr.posted",
+    (Module.TARIFFS, "PUT"): "tariff.replaced",
+    (Module.TARIFFS, "DELETE"): "tariff.deleted",
+    (Module.TOKENS, "PUT"): "token.replaced",
+    (Module.TOKENS, "PATCH"): "token.patched",
 }
-"""The tag that a verb on a module writes."""
+"""The tag that a verb on a module writes; for locations it depends on the level as well, see `LEVEL_EVENT_TYPE`."""
 
+LEVEL_EVENT_TYPE: Final[dict[tuple[int, str], str]] = {
+    (1, "PUT"): "location.replaced",
+    (1, "PATCH"): "location.patched",
+    (2, "PUT"): "evse.replaced",
+    (2, "PATCH"): "evse.patched",
+    (3, "PUT"): "connector.replaced",
+    (3, "PATCH"): "connector.patched",
+}
+"""The tag that a verb writes on a path of so many ids below the party (Location, EVSE, Connector)."""
+
+_REPLACED: Final[dict[str, Callable[[Document], Event]]] = {
+    "location.replaced": LocationReplaced,
+    "evse.replaced": EvseReplaced,
+    "connector.replaced": ConnectorReplaced,
+    "session.replaced": SessionReplaced,
+    "cdr.posted": CdrPosted,
+    "tariff.replaced": TariffReplaced,
+    "token.replaced": TokenReplaced,
+    "token.authorized": TokenAuthorized,
+}
+_PATCHED: Final[dict[str, Callable[[Patch], Event]]] = {
+    "location.patched": LocationPatched,
+    "evse.patched": EvsePatched,
+    "connector.patched": ConnectorPatched,
+    "session.patched": SessionPatched,
+    "token.patched": TokenPatched,
+}
 _document: Final = msgspec.json.Decoder(Document)
 _patch: Final = msgspec.json.Decoder(Patch)
 
 
 def event_of(envelope: Envelope) -> Event:
     """Decode the payload by the envelope's tag; raises `UnknownEvent` or msgspec.DecodeError."""
-    match envelope.type:
-        case "session.replaced":
-            return SessionReplaced(_document.decode(envelope.payload))
-        case "session.patched":
-            return SessionPatched(_patch.decode(envelope.payload))
-        case "cdr.posted":
-            return CdrPosted(_document.decode(envelope.payload))
-        case other:
-            raise UnknownEvent(f"no event is called {other!r}; is this log written by a newer roamlog?")
+    replaced = _REPLACED.get(envelope.type)
+    if replaced is not None:
+        return replaced(_document.decode(envelope.payload))
+    patched = _PATCHED.get(envelope.type)
+    if patched is not None:
+        return patched(_patch.decode(envelope.payload))
+    if envelope.type == "tariff.deleted":
+        return TariffDeleted()
+    raise UnknownEvent(f"no event is called {envelope.type!r}; is this log written by a newer roamlog?")
 
 
 class UnknownEvent(ValueError):

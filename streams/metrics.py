@@ -18,7 +18,7 @@ class Metric(NamedTuple):
 CATALOGUE: Final[dict[str, Metric]] = {
     "roamlog_push_requests_total": Metric(
         "counter",
-        "Authenticated requests to Receiver interfaces by module, verb and outcome: created, updated, duplicate, refused, unknown, unavailable.",
+        "Authenticated requests to Receiver interfaces; outcome is created, updated, duplicate, refused, unknown or unavailable.",
         ("module", "verb", "outcome"),
     ),
     "roamlog_push_seconds": Metric("histogram", "From the last byte of a pushed object to its answer, in seconds."),

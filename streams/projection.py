@@ -41,7 +41,7 @@ class Table(Struct, frozen=True):
 
 
 class Fact(NamedTuple):
-    """A derived, append-only row for `table` (its own columns, in their order)."""
+    """A derived row for `table` (its own columns, in their order): appended, or replacing where the table is `current`."""
 
     table: Table
     row: tuple[object, ...]

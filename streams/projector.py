@@ -81,6 +81,7 @@ class _Block(NamedTuple):
     name: str
     rows: list[tuple[object, ...]]
     sources: list[tuple[str, int, int]]
+    state: bool = False
 
 
 class _Bad(NamedTuple):
@@ -191,7 +192,7 @@ class Projector:
                 blocks.extend(folded.facts)
                 kept.append((work, folded.kept))
                 blocks.append(folded.current)
-            blocks.sort(key=lambda block: block.table.kind == "current")  # facts before the states that vouch for them
+            blocks.sort(key=lambda block: block.state)  # derived rows before the states that vouch for them
             try:
                 for block in blocks:
                     await self._insert(block)
@@ -384,17 +385,17 @@ def _fold_all(
         origin = (record.topic, record.partition, event.version)
         for fact in derived:
             block = facts[fact.table.name]
-            block.rows.append((*fact.row, record.partition, event.version, tables.MAX_UINT64 - event.version))
+            block.rows.append((*fact.row, *tables.bookkeeping(fact.table, record.partition, event.version)))
             block.sources.append(origin)
         if after is not before:
             live[key], newest[key], source[key] = after, event.version, origin
             touched.add(key)
-    current = _Block(work.current, work.source, [], [])
+    current = _Block(work.current, work.source, [], [], state=True)
     entries: dict[Key, _Kept] = {}
     for key in sorted(touched):
         row = projection.row(key, live[key])
         topic, partition, version = source[key]
-        current.rows.append((*row, partition, version))
+        current.rows.append((*row, *tables.bookkeeping(work.current, partition, version)))
         current.sources.append((topic, partition, version))
         entries[key] = _Kept(_bytes(row[work.doc_at]), _bytes(row[work.state_at]), version)
     return _Folded(list(facts.values()), current, entries, bad)

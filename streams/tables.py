@@ -51,6 +51,11 @@ def columns(table: Table) -> tuple[Column, ...]:
     return (*table.columns, *BOOKKEEPING, *((RANK,) if table.kind == "fact" else ()))
 
 
+def bookkeeping(table: Table, partition: int, version: int) -> tuple[int, ...]:
+    """Return the values of the columns that follow the table's own."""
+    return (partition, version, MAX_UINT64 - version) if table.kind == "fact" else (partition, version)
+
+
 def physical(table: Table, generation: str) -> str:
     """Return the name of the table that a generation fills, e.g. `sessions_v1_g2`."""
     return f"{table.name}_v{table.version}_{generation}"

@@ -155,7 +155,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 async def test_a_full_disk_refuses_whole_appends_until_there_is_room(tmp_path: Path) -> None:
     log = LocalLog.open(tmp_path / "log")
     await log.append([partner("before")])
-    size = max(os.path.getsize(tmp_path / name) for name in ("log", "log-wal"))
+    size = max(os.stat(tmp_path / name).st_size for name in ("log", "log-wal"))
     with files_end_at(size + 100_000):
         with pytest.raises(LogUnavailable, match="cannot be written"):
             await log.append([partner("x" * 1_000_000), partner("with it")])

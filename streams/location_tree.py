@@ -1,0 +1,226 @@
+"""The tree Location - EVSE - Connector, each an own last-writer record, with who is listed where.
+
+A PUT of a parent unlists each child that it does not name; any newer event naming the child lists it again. An
+unlisted child keeps its record. The served last_updated of a parent is the newest of its own and its children's, so it
+moves with every event below it and never back (OCPI 2.2.1 mod_locations, PUT and PATCH; DESIGN: membership).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from schemas.events import Document, Patch
+from schemas.types import Instant, date_time, identity, instant
+from streams.lastwriter import AHEAD_US, LastWriter, Stamp, patched, replaced
+
+_document: Final = msgspec.json.Decoder(Document)
+_members: Final = msgspec.json.Decoder(list[Raw])
+_text: Final = msgspec.json.Decoder(str)
+_json: Final = msgspec.json.Encoder()
+
+
+class Node(Struct, frozen=True, array_like=True):
+    """One object of the tree: its fields (without its children), who wrote them, and its children by lowered id.
+
+    `id` is the first spelling; `named` the newest event that named the node, `order` the children as the newest PUT
+    listed them, `touched` the newest instant (clamped) of anything that happened to it or below it.
+    """
+
+    id: str
+    fields: dict[str, bytes] = {}
+    writer: LastWriter = LastWriter()
+    named: Stamp | None = None
+    touched: Instant = 0
+    order: tuple[str, ...] = ()
+    children: dict[str, "Node"] = {}
+
+    @property
+    def served(self) -> bool:
+        """Whether a PUT has described it."""
+        return self.writer.base is not None
+
+    def lists(self, child: "Node") -> bool:
+        """Whether the child belongs to this node now: nothing newer than its naming left it out."""
+        return child.served and child.named is not None and (self.writer.base is None or child.named >= self.writer.base)
+
+    def listed(self) -> list["Node"]:
+        """Return the children that belong to it, in the newest PUT's order, later ones behind by id."""
+        known = {key: place for place, key in enumerate(self.order)}
+        keys = sorted(self.children, key=lambda key: (known.get(key, len(known)), key))
+        return [self.children[key] for key in keys if self.lists(self.children[key])]
+
+
+class Shape(Struct, frozen=True):
+    """How a level is spelled: the identifying field, and the field that holds the children (None at the leaves)."""
+
+    id_field: str
+    children_field: str | None
+    child: "Shape | None"
+
+
+CONNECTOR: Final = Shape("id", None, None)
+EVSE: Final = Shape("uid", "connectors", CONNECTOR)
+LOCATION: Final = Shape("id", "evses", EVSE)
+
+
+class Event(Struct, frozen=True):
+    """When something was said: the event's own last_updated (None: stampless), its arrival and its row version."""
+
+    last_updated: Instant | None
+    received_at: Instant
+    version: int
+
+    def stamp(self, own: Instant | None, node: Node) -> Stamp:
+        """Return the stamp for a node whose own last_updated is `own` (None: it has none, the event's counts)."""
+        latest = self.received_at + AHEAD_US
+        if self.last_updated is None and own is None:
+            met = [written.own for written in node.writer.newer.values()]
+            met += [node.writer.base.own] if node.writer.base else []
+            newest = max(met, default=self.received_at)
+            return Stamp(newest, newest, self.version)
+        event = min(self.received_at if self.last_updated is None else self.last_updated, latest)
+        return Stamp(event if own is None else min(own, latest), event, self.version)
+
+
+def put(node: Node | None, document: Document, shape: Shape, event: Event, stale: list[str]) -> Node:
+    """Return the node after a PUT of `document`, children included. Ids of children that were stale go to `stale`."""
+    return _put(node, document, shape, event, stale, _last_updated(document))
+
+
+def patch(node: Node | None, name: str, change: Patch, shape: Shape, event: Event) -> Node:
+    """Return the node after a PATCH; members of `upsert` are patches of children, created (unserved) where unknown."""
+    before = node or Node(name)
+    at = event.stamp(None, before)
+    changes = {field: text for field, text in change.set.items() if field != shape.id_field}
+    writer, merged = patched(before.writer, _raws(before.fields), changes, at)
+    children, touched = dict(before.children), max(before.touched, at.own)
+    for member in change.upsert.get(shape.children_field or "", ()):
+        assert shape.child is not None
+        key, child = _upserted(children, member, shape.child, event)
+        children[key] = _named(child, at)
+        touched = max(touched, child.touched)
+    return msgspec.structs.replace(
+        before,
+        fields=_bytes(merged) if writer is not before.writer else before.fields,
+        writer=writer,
+        named=_newest(before.named, at),
+        touched=touched,
+        children=children,
+    )
+
+
+def below(parent: Node | None, parent_id: str, child: Node, event: Event) -> Node:
+    """Return the parent with a child that was addressed by its own path: the child is named by it, the parent touched."""
+    before = parent or Node(parent_id)
+    at = event.stamp(None, child)
+    key = identity(child.id)
+    return msgspec.structs.replace(
+        before,
+        children=before.children | {key: _named(child, at)},
+        touched=max(before.touched, child.touched),
+    )
+
+
+def document(node: Node, shape: Shape) -> bytes:
+    """Return the served JSON of a node with its listed children and the last_updated of all of them."""
+    fields: dict[str, Raw] = _raws(node.fields)
+    own = fields.get("last_updated")
+    if node.touched and (own is None or _instant(own) != node.touched):
+        fields["last_updated"] = Raw(_json.encode(date_time(node.touched)))
+    if shape.children_field is not None and shape.child is not None:
+        listed = node.listed()
+        if listed or node.order or shape.children_field in node.fields:
+            texts = [document(child, shape.child) for child in listed]
+            fields[shape.children_field] = Raw(b"[" + b",".join(texts) + b"]")
+    return _json.encode(fields)
+
+
+def _put(  # noqa: PLR0917
+    node: Node | None, document: Document, shape: Shape, event: Event, stale: list[str], own: Instant | None
+) -> Node:
+    name = _id(document, shape)
+    before = node or Node(name)
+    children_text = document.get(shape.children_field) if shape.children_field else None
+    members = _listed(children_text)
+    fields = {field: text for field, text in document.items() if field != shape.children_field}
+    if before.served:
+        fields[shape.id_field] = Raw(_json.encode(before.id))
+    at = event.stamp(own, before)
+    writer, merged = replaced(before.writer, _raws(before.fields), fields, at)
+    won = writer is not before.writer
+    children, touched = dict(before.children), max(before.touched, at.own)
+    keys = []
+    assert shape.child is not None or not members
+    for member in members:
+        child_document = _document.decode(member)
+        assert shape.child is not None
+        key = identity(_id(child_document, shape.child))
+        keys.append(key)
+        earlier = children.get(key)
+        child_own = _last_updated(child_document)
+        child = _put(earlier, child_document, shape.child, event, stale, at.own if child_own is None else child_own)
+        if earlier is not None and any(child.fields.get(name) != text for name, text in _said(child_document, shape.child)):
+            stale.append(child.id)
+        children[key] = _named(child, at)
+        touched = max(touched, child.touched)
+    return msgspec.structs.replace(
+        before,
+        id=before.id if before.served else name,
+        fields=_bytes(merged) if won else before.fields,
+        writer=writer,
+        named=_newest(before.named, at),
+        touched=touched,
+        order=tuple(dict.fromkeys(keys)) if won else before.order,
+        children=children,
+    )
+
+
+def _upserted(children: Mapping[str, Node], member: Raw, shape: Shape, event: Event) -> tuple[str, Node]:
+    fields = _document.decode(member)
+    name = _id(fields, shape)
+    key = identity(name)
+    nested = _listed(fields.pop(shape.children_field)) if shape.children_field and shape.children_field in fields else []
+    own = _last_updated(fields)
+    inner = Event(own, event.received_at, event.version) if own is not None else event
+    upsert = {shape.children_field: nested} if shape.children_field and nested else {}
+    return key, patch(children.get(key), name, Patch(set=fields, upsert=upsert), shape, inner)
+
+
+def _named(child: Node, at: Stamp) -> Node:
+    return msgspec.structs.replace(child, named=_newest(child.named, at))
+
+
+def _newest(one: Stamp | None, other: Stamp) -> Stamp:
+    return other if one is None or other > one else one
+
+
+def _id(fields: Mapping[str, Raw], shape: Shape) -> str:
+    return _text.decode(fields[shape.id_field])
+
+
+def _last_updated(fields: Mapping[str, Raw]) -> Instant | None:
+    text = fields.get("last_updated")
+    return None if text is None or bytes(text) == b"null" else _instant(text)
+
+
+def _instant(text: Raw) -> Instant:
+    return instant(_text.decode(text))
+
+
+def _listed(text: Raw | None) -> list[Raw]:
+    return [] if text is None or bytes(text) == b"null" else _members.decode(text)
+
+
+def _raws(fields: Mapping[str, bytes]) -> dict[str, Raw]:
+    return {name: Raw(text) for name, text in fields.items()}
+
+
+def _bytes(fields: Mapping[str, Raw]) -> dict[str, bytes]:
+    return {name: bytes(text) for name, text in fields.items()}
+
+
+def _said(fields: Mapping[str, Raw], shape: Shape) -> list[tuple[str, bytes]]:
+    """Return what a nested object says of itself, without its id and its children."""
+    return [(name, bytes(text)) for name, text in fields.items() if name not in {shape.id_field, shape.children_field}]
