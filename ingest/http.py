@@ -1,0 +1,208 @@
+"""The Receiver interfaces over HTTP: paths, headers, limits. Everything that decides is in push.py.
+
+Two routes share one endpoint: the hot one for the verbs that write stands first, and the other, which stands last, answers
+in OCPI whatever no route wanted. An endpoint reads the ASGI scope itself: Starlette's Request costs as much as the rest.
+"""
+
+import re
+from time import perf_counter
+from typing import Final
+from urllib.parse import quote
+
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from ingest.partners import Connection, PartnerRegistry
+from ingest.push import UNAVAILABLE, Answer, Push, PushRequest, Refusal, segments_of
+from schemas.ocpi.response import error, success
+from schemas.types import party_of
+from streams.metrics import Metrics
+from streams.ports import Clock, LogUnavailable
+
+BODY_BYTES: Final = 4 * 1024 * 1024
+"""The default limit of a request's body."""
+
+_ECHOED: Final = re.compile(rb"[\x20-\x7e]{1,128}")
+_COUNTRY: Final = re.compile(rb"[A-Za-z]{2}")
+_PARTY: Final = re.compile(rb"[A-Za-z0-9]{1,3}")
+_JSON: Final = (b"content-type", b"application/json")
+_PLAIN_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+_UNKNOWN: Final = Answer(401, 2000, "the Authorization header holds no token that is known here")
+
+
+def routes(push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, *, body_bytes: int = BODY_BYTES) -> list[Route]:
+    """Return the hot routes: every write below `/ocpi/{version}/receiver/`. They belong before all others."""
+    return [_Route("receiver", _Receiver(push, registry, clock, metrics, body_bytes), ["PUT", "PATCH", "POST", "DELETE"])]
+
+
+def fallback(push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, *, body_bytes: int = BODY_BYTES) -> list[Route]:
+    """Return the route that answers every other request below `/ocpi/{version}/receiver/`; it belongs after all others."""
+    return [_Route("receiver-rest", _Receiver(push, registry, clock, metrics, body_bytes), None)]
+
+
+class _Route(Route):
+    """Matches by the path's beginning: an id may hold anything, a line feed too, which Starlette's patterns do not match."""
+
+    def __init__(self, name: str, endpoint: "_Receiver", methods: list[str] | None) -> None:
+        super().__init__("/ocpi/{version}/receiver/{rest:path}", endpoint, methods=methods, name=name, include_in_schema=False)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http" or (self.methods is not None and scope["method"] not in self.methods):
+            return Match.NONE, {}
+        parts = scope["path"].removeprefix(scope.get("root_path", "")).split("/", 4)
+        if len(parts) > 3 and parts[1] == "ocpi" and parts[3] == "receiver" and not parts[0]:
+            return Match.FULL, {"endpoint": self.endpoint}
+        return Match.NONE, {}
+
+
+class _TooLong(Exception):
+    """The body passed the limit."""
+
+
+class _Gone(Exception):
+    """The client left before its body was whole."""
+
+
+class _Receiver:
+    def __init__(self, push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, body_bytes: int) -> None:
+        self._push = push
+        self._registry = registry
+        self._clock = clock
+        self._metrics = metrics
+        self._body_bytes = body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        authorization = headers.get(b"authorization", b"")
+        connection = self._registry.known(authorization)
+        if connection is None:
+            try:
+                connection = await self._registry.authenticate(authorization)
+            except LogUnavailable:
+                return await self._send(send, headers, UNAVAILABLE)
+            if connection is None:
+                self._metrics.count("roamlog_unauthenticated_total")
+                return await self._send(send, headers, _UNKNOWN)
+        refusal = None
+        try:
+            body = await self._body(receive, headers.get(b"content-length"))
+        except _Gone:
+            return None
+        except _TooLong:
+            body = b""
+            limit = f"the body is longer than {self._body_bytes} bytes; it was not read"
+            refusal = Refusal(Answer(413, 2001, limit, close=True), is_json=False)
+        started = perf_counter()
+        request = _request(scope, headers, connection, body)
+        if refusal is not None:
+            answer = await self._push.refuse(request, refusal)
+        else:
+            answer = await self._push.receive(request)
+        self._metrics.observe("roamlog_push_seconds", perf_counter() - started)
+        await self._send(send, headers, answer)
+
+    async def _body(self, receive: Receive, declared: bytes | None) -> bytes:
+        """Return the body; raises _TooLong, reading no further, or _Gone."""
+        limit = self._body_bytes
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise _TooLong
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(body) > limit:
+                raise _TooLong
+            return body
+        chunks, size = [body], len(body)
+        while message.get("more_body", False):
+            if size > limit:
+                raise _TooLong
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            body = message.get("body", b"")
+            chunks.append(body)
+            size += len(body)
+        if size > limit:
+            raise _TooLong
+        return b"".join(chunks)
+
+    async def _send(self, send: Send, asked: dict[bytes, bytes], answer: Answer) -> None:
+        now = self._clock.now()
+        body = success(None, now) if answer.message is None else error(answer.code, answer.message, now)
+        headers = [_JSON, (b"content-length", b"%d" % len(body))]
+        if answer.location is not None:
+            headers.append((b"location", answer.location.encode()))
+        for name in (b"x-request-id", b"x-correlation-id"):
+            value = asked.get(name)
+            if value is not None and _ECHOED.fullmatch(value):
+                headers.append((name, value))
+        if b"ocpi-from-party-id" in asked:
+            headers += _swapped(asked, b"from", b"to")
+        if b"ocpi-to-party-id" in asked:
+            headers += _swapped(asked, b"to", b"from")
+        if answer.http >= 400:
+            headers += _of_errors(answer)
+        await send({"type": "http.response.start", "status": answer.http, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _request(scope: Scope, headers: dict[bytes, bytes], connection: Connection, body: bytes) -> PushRequest:
+    raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    # ('ocpi', version, 'receiver', module, …); () where the path is no UTF-8
+    segments = segments_of(raw_path[len(scope.get("root_path", "")) :]) or ()
+    query: bytes = scope.get("query_string", b"")
+    content_type = headers.get(b"content-type")
+    return PushRequest(
+        connection=connection,
+        method=scope["method"],
+        version=segments[1] if segments else "",
+        module=segments[3] if len(segments) > 3 else "",
+        segments=segments[4:],
+        path=(raw_path + b"?" + query if query else raw_path).decode("latin-1"),
+        body=body,
+        content_type=None if content_type is None or content_type in _PLAIN_JSON else _text(content_type),
+        request_id=_text(headers[b"x-request-id"]) if b"x-request-id" in headers else None,
+        correlation_id=_text(headers[b"x-correlation-id"]) if b"x-correlation-id" in headers else None,
+        ocpi_from=_party(headers, b"from") if b"ocpi-from-party-id" in headers else None,
+        ocpi_to=_party(headers, b"to") if b"ocpi-to-party-id" in headers else None,
+    )
+
+
+def _text(value: bytes) -> str:
+    """Return a header as it is kept: printable, 128 characters at most."""
+    text = value[:128].decode("latin-1")
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
+
+
+def _halves(headers: dict[bytes, bytes], side: bytes) -> tuple[bytes, bytes] | None:
+    country_code, party_id = headers.get(b"ocpi-%b-country-code" % side, b""), headers[b"ocpi-%b-party-id" % side]
+    return (country_code, party_id) if _COUNTRY.fullmatch(country_code) and _PARTY.fullmatch(party_id) else None
+
+
+def _party(headers: dict[bytes, bytes], side: bytes) -> str | None:
+    halves = _halves(headers, side)
+    return None if halves is None else party_of(halves[0].decode(), halves[1].decode())
+
+
+def _swapped(asked: dict[bytes, bytes], side: bytes, other: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the routing headers of an answer: TO is who asked, FROM is who was asked (OCPI 2.2.1 message routing headers)."""
+    halves = _halves(asked, side)
+    if halves is None:
+        return []
+    return [(b"ocpi-%b-country-code" % other, halves[0]), (b"ocpi-%b-party-id" % other, halves[1])]
+
+
+def _of_errors(answer: Answer) -> list[tuple[bytes, bytes]]:
+    headers = []
+    if answer.http == 401:
+        headers.append((b"www-authenticate", b"Token"))
+    if answer.allow is not None:
+        headers.append((b"allow", answer.allow.encode()))
+    if answer.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % answer.retry_after_s))
+    if answer.close:
+        # Else the server would go on reading what nobody wants, to keep the connection.
+        headers.append((b"connection", b"close"))
+    return headers
