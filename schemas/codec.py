@@ -87,20 +87,18 @@ def _too_deep() -> NotJson:
 def _count_keys(value: Json) -> int:
     keys = 0
     level: list[Json] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         inner: list[Json] = []
         for item in level:
             if isinstance(item, dict):
                 keys += len(item)
-                inner.extend(item.values())
+                inner += [member for member in item.values() if isinstance(member, dict | list)]
             elif isinstance(item, list):
-                inner.extend(item)
+                inner += [member for member in item if isinstance(member, dict | list)]
         if not inner:
             return keys
         level = inner
-    if any(isinstance(item, dict | list) for item in level):
-        raise _too_deep()
-    return keys
+    raise _too_deep()
 
 
 def _parse_slowly(body: bytes) -> Json:

@@ -11,7 +11,7 @@ from msgspec import Struct
 Instant: TypeAlias = int
 """Microseconds since 1970-01-01T00:00:00Z: totally ordered, always UTC, what DateTime64(6) stores."""
 
-Json: TypeAlias = "None | bool | int | str | Decimal | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | str | Decimal | list[Json] | dict[str, Json] | None"
 """A decoded JSON value; every fraction is read as `Decimal`, exactly."""
 
 EARLIEST: Final[Instant] = -2_208_988_800_000_000  # 1900-01-01, the first instant of ClickHouse's DateTime64

@@ -130,14 +130,16 @@ class _Reader:
         self.clean = CleanDecoder(spec, name, extent)
         self.check = validator(spec, name, extent)
         self.sense = SENSE.get(name)
-        self.owned = _IDENTITY[name][:2] == _OWN
+        self.may_name_owner = extent == "patch" and _IDENTITY[name][:2] == _OWN
 
     def read(self, body: bytes) -> tuple[Any, bytes, tuple[Finding, ...]]:
         """Return the object, decoded or generic, its text as it is to be kept, and the remarks. Raises NotJson or Refused."""
         clean = self.clean(body)
-        if clean is not None and (self.sense is None or self.sense.plain(clean)):
-            return clean, body, ()
-        return self.examine(body)
+        if clean is None or not (self.sense is None or self.sense.plain(clean)):
+            return self.examine(body)
+        if self.may_name_owner and (clean.country_code is UNSET) is not (clean.party_id is UNSET):
+            return self.examine(body)
+        return clean, body, ()
 
     def examine(self, body: bytes) -> tuple[dict[str, Json], bytes, tuple[Finding, ...]]:
         """Do what `read` does for any body, slowly."""
@@ -147,7 +149,7 @@ class _Reader:
         if isinstance(kept, dict) and not report.errors:
             if self.sense is not None:
                 self.sense.remark(kept, "", report)
-            if self.owned and ("country_code" in kept) is not ("party_id" in kept):
+            if self.may_name_owner and ("country_code" in kept) is not ("party_id" in kept):
                 report.error("", "half_a_party", "country_code and party_id name the owner together or not at all")
         if report.errors or not isinstance(kept, dict) or not isinstance(value, dict):
             raise Refused(report.findings())

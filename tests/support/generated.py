@@ -1,0 +1,118 @@
+"""Strategies that draw OCPI objects from a version's declared tables, so that every version is tested with its own."""
+
+from decimal import Decimal
+from typing import Final
+
+from hypothesis import strategies as st
+
+from schemas import codec
+from schemas.ocpi.prices import SHELVES
+from schemas.ocpi.spec import Field, Spec
+from schemas.types import Json, instant
+
+ODD_NUMBERS: Final = (
+    "0", "-0.0", "1E+2", "0.000000000001", "2.50", "1e-7", "999999999999999", "1000000000000000", "-12", "0.1",
+    "123456789.123456789012",
+)  # fmt: skip
+DATE_TIMES: Final = (
+    "2026-01-31T12:00:00Z",
+    "2026-02-28T23:59:59.5Z",
+    "2024-02-29T00:00:00Z",
+    "1970-01-01T00:00:00",
+    "2026-07-01T01:02:03.120",
+)
+COLLIDING: Final = (
+    "before_taxes",
+    "taxes",
+    "after_taxes",
+    "tax_included",
+    "excl_vat_x",
+    SHELVES + "2.2.1",
+    SHELVES + "9.9",
+    "x-vendor",
+    "Ünbekannt",
+)
+
+numbers = st.sampled_from(ODD_NUMBERS).map(lambda text: Decimal(text) if not text.lstrip("-").isdigit() else int(text))
+scalars: st.SearchStrategy[Json] = st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=5))
+anything: st.SearchStrategy[Json] = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    max_leaves=4,
+)
+printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
+
+
+def objects(spec: Spec, name: str, *, plain: bool = False) -> st.SearchStrategy[dict[str, Json]]:
+    """Draw valid objects; `plain` ones have nothing that asks for a second look."""
+    return _object(spec, name, plain)
+
+
+@st.composite
+def _object(draw: st.DrawFn, spec: Spec, name: str, plain: bool) -> dict[str, Json]:
+    drawn: dict[str, Json] = {}
+    for field, row in spec.objects[name].items():
+        if not row.required:
+            choice = draw(st.sampled_from(("absent", "null", "value")))
+            if choice == "null":
+                drawn[field] = None
+            if choice != "value":
+                continue
+        drawn[field] = draw(_value(spec, row, field, plain))
+    if not plain and draw(st.integers(0, 5)) == 0:
+        for field in draw(st.lists(st.sampled_from(COLLIDING), max_size=3, unique=True)):
+            drawn.setdefault(field, draw(anything))
+    return drawn
+
+
+def _value(spec: Spec, row: Field, field: str, plain: bool) -> st.SearchStrategy[Json]:
+    one = _one(spec, row, field, plain)
+    return st.lists(one, min_size=1 if row.required else 0, max_size=2) if row.many else one
+
+
+def _one(spec: Spec, row: Field, field: str, plain: bool) -> st.SearchStrategy[Json]:
+    match row.type:
+        case "number":
+            return st.sampled_from((0, 1, Decimal("0.5"), Decimal("12.25"))) if plain else numbers
+        case "int":
+            return st.integers(0, 9 if row.length == 1 else 300)
+        case "boolean":
+            return st.booleans()
+        case "DateTime":
+            return st.sampled_from(DATE_TIMES[:2] if plain else DATE_TIMES)
+        case "string" | "CiString" | "URL":
+            length = min(row.length or 12, 12)
+            if field == "currency":
+                return st.sampled_from(("EUR", "SEK"))
+            if field in ("latitude", "longitude"):
+                return st.sampled_from(("51.047599", "-3.729944"))
+            texts = printable if plain or row.type == "CiString" else st.one_of(printable, st.just('Größe "7"'), st.just("#NA"))
+            return texts.map(
+                lambda text: text.replace("\\", "/").replace('"', "'")[:length] or "A" if plain else text[:length] or "A"
+            )
+    if row.type in spec.enums:
+        return st.sampled_from(spec.enums[row.type])
+    return _object(spec, row.type, plain)
+
+
+def same(one: Json, other: Json) -> bool:
+    """Tell whether two values are equal, where the same instant may be written in two ways."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, str) and isinstance(other, str) and one != other:
+        try:
+            return instant(one) == instant(other)
+        except ValueError:
+            return False
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | Decimal) and isinstance(other, int | Decimal):
+        return one == other
+    return type(one) is type(other) and one == other
+
+
+def text_of(value: Json) -> bytes:
+    """Return the JSON text."""
+    return codec.encode(value)
