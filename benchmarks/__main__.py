@@ -12,12 +12,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import project, push, rebuild
+from benchmarks import project, push, rebuild, serve
 from benchmarks.frame import ROOT, Options, Result, Unavailable, machine
 
 BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]] = {
     "push": push.run,
     "project": project.run,
+    "serve": serve.run,
     "rebuild": rebuild.run,
 }
 LAST: Final = ROOT / "benchmarks" / "results.json"

@@ -23,6 +23,7 @@ from streams.logs.local import LocalLog
 from streams.ports import Position, TopicPartition
 from streams.projector import ROUND_RECORDS
 from streams.runtimes.embedded import Embedded, running
+from streams.stores.clickhouse import ClickHouseStore
 from streams.topics import CHARGING
 
 RSS_EVERY_S: Final = 0.1
@@ -68,7 +69,7 @@ async def _do(job: Job) -> Done:
                 records = await _bare(log)
                 seconds, spent = time.perf_counter() - begun, _cpu_s() - cpu
             case "project" | "rebuild":
-                store = await _store(Path(job.folder))
+                store = ClickHouseStore.embedded(Path(job.folder))
                 runtime = Embedded(log, log.log_id, store, projections(), clock=SystemClock())
                 begun, cpu = time.perf_counter(), _cpu_s()
                 records = await (_project(runtime, log) if job.work == "project" else _rebuild(runtime, log))

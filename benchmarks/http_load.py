@@ -181,7 +181,7 @@ async def generate(spec: Load) -> Loaded:
     latencies = sorted(tally.latencies) or [0.0]
     return Loaded(
         answers=len(tally.latencies),
-        rate=tally.within / spec.seconds,
+        rate=tally.within / spec.seconds if spec.seconds else 0.0,
         p50_ms=latencies[len(latencies) // 2] * 1000,
         p99_ms=latencies[len(latencies) * 99 // 100] * 1000,
         statuses=dict(tally.statuses),

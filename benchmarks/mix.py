@@ -123,6 +123,14 @@ async def fill(log: LocalLog, mix: Mix, events: int) -> dict[str, float]:
     return shares
 
 
+async def fill_sessions(log: LocalLog, mix: Mix, count: int) -> None:
+    """Append one PUT of each of `count` sessions to an empty log: three periods each, all addressed to DE*MSP."""
+    forms = _Forms(mix)
+    for first in range(0, count, APPEND):
+        numbers = range(first, min(first + APPEND, count))
+        await log.append([forms.entry(Happening("session.replaced", number, 3, True), number) for number in numbers])
+
+
 class _Forms:
     """The envelopes to copy, by kind and age."""
 

@@ -4,9 +4,7 @@ All contenders run at once and idle in turn: a round loads one after the other, 
 falls on all of them. Figures are medians over the rounds.
 """
 
-import asyncio
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,9 +16,9 @@ from msgspec import Struct
 
 from benchmarks import sessions
 from benchmarks.environments import APPS, EXTRAWEST, PY_OCPI, Peer, python_of
-from benchmarks.frame import ROOT, Measure, Options, Ratio, Result, Unavailable, median_and_spread
+from benchmarks.frame import ROOT, Measure, Options, Ratio, Result, median_and_spread
 from benchmarks.http_load import Load, Loaded, load
-from benchmarks.servers import Server, free_port, peak_rss_mib, roamlog, run_command, serving, uvicorn
+from benchmarks.servers import Server, drained_s, free_port, peak_rss_mib, roamlog, run_command, serving, uvicorn
 
 CONNECTIONS: Final = 64
 ACCEPTED: Final = '"status_code":1000'
@@ -51,7 +49,8 @@ Start: TypeAlias = Callable[[str, Path], Awaitable[Started]]
 
 
 class Round(Struct, frozen=True):
-    """One contender's turn: what the load generator saw, processor microseconds a push, seconds of lag when it ended."""
+    """One contender's turn: what the load generator saw, processor microseconds a push, and the lag when it ended:
+    the seconds until the last push was in the tables."""
 
     loaded: Loaded
     cpu_us: float
@@ -86,8 +85,6 @@ async def run(options: Options) -> Result:
                 one = await _round(contender, 1 + turn * 1000, min(seconds, 3) if warm_up else seconds)
                 if not warm_up:
                     seen[name].append(one)
-                if name == RUNNING:
-                    await _caught_up(contender.server)
         memory = {name: peak_rss_mib(contender.server.pid) for name, contender in contenders.items()}
         started_s = contenders[RUNNING].server.started_s
     return _result(seen, memory, started_s, first_push_s, f"{rounds} rounds of {seconds} s, {CONNECTIONS} connections")
@@ -128,7 +125,8 @@ async def _round(contender: Contender, turn: int, seconds: float) -> Round:
         Load(port=server.port, path=contender.path, seconds=seconds, turn=turn, connections=CONNECTIONS, expect=contender.expect)
     )
     cpu_us = (server.cpu_s() - before) / max(loaded.answers, 1) * 1e6
-    return Round(loaded, cpu_us, await lag_s(server) if server.name == RUNNING else 0.0)
+    # Waiting for it also keeps one contender's work from being the next one's noise.
+    return Round(loaded, cpu_us, await drained_s(server) if server.name == RUNNING else 0.0)
 
 
 async def _first_push(contender: Contender) -> float:
@@ -136,35 +134,6 @@ async def _first_push(contender: Contender) -> float:
     begun = time.perf_counter()
     await load(Load(port=contender.server.port, path=contender.path, seconds=0, turn=0, connections=1, expect=contender.expect))
     return contender.server.started_s + time.perf_counter() - begun
-
-
-async def lag_s(server: Server) -> float:
-    """Return how far the projections are behind the log now, as `/health` tells it. Raises Unavailable."""
-    health = await _get_json(server.port, "/health")
-    lag = health.get("lag_s")
-    if not isinstance(lag, int | float):
-        raise Unavailable(f"/health of {server.name} tells no lag_s: {health}")
-    return float(lag)
-
-
-async def _caught_up(server: Server) -> None:
-    """Wait until nothing is left to fold, so that one contender's work is not another's noise."""
-    until = time.perf_counter() + 300
-    while await lag_s(server) > 0.3:
-        if time.perf_counter() > until:
-            raise Unavailable(f"{server.name} is still behind after 300 s")
-        await asyncio.sleep(0.2)
-
-
-async def _get_json(port: int, path: str) -> dict[str, object]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read(-1)
-    writer.close()
-    decoded = json.loads(answer.partition(b"\r\n\r\n")[2])
-    if not isinstance(decoded, dict):
-        raise Unavailable(f"{path} answers no object")
-    return decoded
 
 
 def _result(

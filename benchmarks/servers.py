@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
 from benchmarks.frame import Unavailable
 
 MIB: Final = 1024 * 1024
@@ -86,6 +89,46 @@ async def serving(
             yield Server(name, process, port, time.perf_counter() - begun)
         finally:
             await stop(process)
+
+
+async def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
+    """Return head and body of an answer, whatever its status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.closing(writer):
+        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    return head, body
+
+
+class _Lane(Struct):
+    projection: str
+    lag: int
+
+
+class _Ready(Struct):
+    lanes: list[_Lane]
+
+
+async def behind(server: Server) -> int:
+    """Return how many records the hindmost projection of a roamlog has not folded yet. Raises Unavailable."""
+    _, body = await get(server.port, "/ready")
+    try:
+        lanes = msgspec.json.decode(body, type=_Ready).lanes
+    except msgspec.DecodeError as fault:
+        raise Unavailable(f"/ready of {server.name} answers {body[:200]!r}") from fault
+    return max(sum(lane.lag for lane in lanes if lane.projection == name) for name in {lane.projection for lane in lanes})
+
+
+async def drained_s(server: Server) -> float:
+    """Wait until a roamlog has folded all that it has accepted; return the seconds that took. Raises Unavailable."""
+    begun = time.perf_counter()
+    while await behind(server):
+        if time.perf_counter() - begun > 900:
+            raise Unavailable(f"{server.name} is still behind after 900 s")
+        await asyncio.sleep(0.05)
+    return time.perf_counter() - begun
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
