@@ -1,7 +1,6 @@
 """A dialect made from its declaration: the tables, and how its objects become canonical ones and come back."""
 
 from collections.abc import Callable, Mapping, Set
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -13,7 +12,7 @@ from schemas.ocpi.checks import SENSE
 from schemas.ocpi.dialect import Level, Lifted, Lowered, Refused
 from schemas.ocpi.spec import CleanDecoder, Extent, Spec
 from schemas.ocpi.validation import Report, validator
-from schemas.types import Finding, Instant, Json, Loss, Module, Verb, instant, party_of
+from schemas.types import Finding, Json, Loss, Module, Verb, instant, party_of
 
 Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
 """Turns an object's fields into the other form in place, noting losses under a pointer; tells whether anything changed."""
@@ -54,7 +53,8 @@ class Declared:
             document = codec.fields(payload)
             if conversion.lift(document, "", losses):
                 payload = codec.encode(document)
-        return _lifted((module, verb), payload, None if payload is body else body, _facts(name, source), (findings, losses))
+        raw = None if payload is body else body
+        return _lifted((module, verb), name, source, (payload, raw), (findings, losses))
 
     def lower(self, module: Module, document: bytes, *, level: Level = "location") -> Lowered:
         """Return a canonical object in this version, and what it could not say."""
@@ -74,7 +74,7 @@ class Declared:
         patch = self._patch(name, codec.fields(text), losses)
         for field in _IDENTITY[name]:
             patch.set.pop(field, None)
-        return _lifted((module, Verb.PATCH), codec.encode(patch), body, _facts(name, source), (findings, losses))
+        return _lifted((module, Verb.PATCH), name, source, (codec.encode(patch), body), (findings, losses))
 
     def _patch(self, name: str, changes: Document, losses: list[Loss]) -> Patch:
         append: dict[str, list[Raw]] = {}
@@ -106,6 +106,9 @@ class Declared:
 _OBJECTS: Final = {Module.SESSIONS: "Session", Module.CDRS: "CDR", Module.TARIFFS: "Tariff", Module.TOKENS: "Token"}
 _LEVELS: Final[Mapping[Level, str]] = {"location": "Location", "evse": "EVSE", "connector": "Connector"}
 _UPSERTED: Final[Mapping[str, Mapping[str, str]]] = {"Location": {"evses": "EVSE"}, "EVSE": {"connectors": "Connector"}}
+_PARTS: Final = frozenset({"EVSE", "Connector"})
+"""Objects that do not say whose they are."""
+_CHARGED: Final = frozenset({"Session", "CDR"})
 _OWN: Final = ("country_code", "party_id")
 _IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
     "Session": (*_OWN, "id"),
@@ -130,7 +133,7 @@ class _Reader:
         self.clean = CleanDecoder(spec, name, extent)
         self.check = validator(spec, name, extent)
         self.sense = SENSE.get(name)
-        self.may_name_owner = extent == "patch" and _IDENTITY[name][:2] == _OWN
+        self.may_name_owner = extent == "patch" and name not in _PARTS
 
     def read(self, body: bytes) -> tuple[Any, bytes, tuple[Finding, ...]]:
         """Return the object, decoded or generic, its text as it is to be kept, and the remarks. Raises NotJson or Refused."""
@@ -159,67 +162,51 @@ class _Reader:
         return {**kept, "last_updated": value.get("last_updated")}, codec.encode(kept), report.findings()
 
 
-class _Facts(Struct, frozen=True):
-    """What the body says of itself."""
+class _Generic:
+    """A generic object with its fields as attributes, None where they are absent: read like a decoded one."""
 
-    party: str | None
-    ids: tuple[str, ...]
-    last_updated: Instant | None
-    addressed_to: str | None
-    charging_key: str | None
+    def __init__(self, fields: dict[str, Json]) -> None:
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._fields.get(name)
+        return _Generic(value) if isinstance(value, dict) else value
 
 
 def _lifted(
-    asked: tuple[Module, Verb], payload: bytes, raw: bytes | None, facts: _Facts, remarks: tuple[tuple[Finding, ...], list[Loss]]
+    asked: tuple[Module, Verb],
+    name: str,
+    source: Any,
+    texts: tuple[bytes, bytes | None],
+    remarks: tuple[tuple[Finding, ...], list[Loss]],
 ) -> Lifted:
+    """Return the result with what the object says of itself; an absent field is UNSET or None, which are both false."""
+    if isinstance(source, dict):
+        source = _Generic(source)
+    party = addressed_to = charging_key = None
+    own_id = source.uid if name in ("EVSE", "Token") else source.id
+    if name not in _PARTS and source.country_code:
+        party = party_of(source.country_code, source.party_id)
+    if name in _CHARGED and source.cdr_token:
+        country_code, party_id = source.cdr_token.country_code, source.cdr_token.party_id
+        if country_code and party_id and country_code != "#NA" and party_id != "#NA":
+            addressed_to = party_of(country_code, party_id)
+    if name == "CDR":
+        charging_key = source.session_id or source.credit_reference_id or own_id
+    ids: tuple[str, ...] = (own_id,) if own_id else ()
+    if name == "Token" and source.type:
+        ids = (*ids, source.type)
+    updated = source.last_updated
     return Lifted(
         module=asked[0],
         verb=asked[1],
-        payload=payload,
-        raw=raw,
-        party=facts.party,
-        ids=facts.ids,
-        last_updated=facts.last_updated,
-        addressed_to=facts.addressed_to,
-        charging_key=facts.charging_key,
+        payload=texts[0],
+        raw=texts[1],
+        party=party,
+        ids=ids,
+        last_updated=instant(updated) if updated else None,
+        addressed_to=addressed_to,
+        charging_key=charging_key,
         findings=remarks[0],
         losses=tuple(remarks[1]),
     )
-
-
-def _facts(name: str, source: Any) -> _Facts:
-    get = source.get if isinstance(source, dict) else partial(_attribute, source)
-    party: str | None = None
-    identity = _IDENTITY[name]
-    if identity[0] == "country_code":
-        country_code, party_id = get("country_code"), get("party_id")
-        party = party_of(country_code, party_id) if country_code and party_id else None
-        identity = identity[2:]
-    ids = tuple([value for field in identity if (value := get(field))])
-    updated = get("last_updated")
-    token = get("cdr_token")
-    charging_key = None
-    if name == "CDR":
-        charging_key = get("session_id") or get("credit_reference_id") or ids[0]
-    return _Facts(
-        party,
-        ids,
-        None if updated is None else instant(updated),
-        None if token is None else _party_of_token(token),
-        charging_key,
-    )
-
-
-def _party_of_token(token: Any) -> str | None:
-    if isinstance(token, dict):
-        country_code, party_id = token["country_code"], token["party_id"]
-    else:
-        country_code, party_id = token.country_code, token.party_id
-    if not country_code or not party_id or "#NA" in (country_code, party_id):
-        return None
-    return party_of(country_code, party_id)
-
-
-def _attribute(source: object, field: str) -> Any:
-    value = getattr(source, field, None)
-    return None if value is UNSET else value

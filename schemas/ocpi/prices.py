@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from schemas import codec
 from schemas.events import Document
@@ -22,6 +22,14 @@ SHELVES: Final = "roamlog:"
 _exact: Final = Context(prec=120)  # 40 digits either side of the point, and sums of them
 _NULL: Final = Raw(b"null")
 _NO_TAXES: Final = Raw(b"[]")
+
+
+class _Price(Struct, forbid_unknown_fields=True, gc=False):
+    excl_vat: Raw
+    incl_vat: Decimal | UnsetType | None = UNSET
+
+
+_price: Final = msgspec.json.Decoder(_Price)
 _number: Final = msgspec.json.Decoder(Decimal)
 _members: Final = msgspec.json.Decoder(list[Document] | None)
 
@@ -59,19 +67,25 @@ class Shelf(Struct, frozen=True):
 
 def lift_price(price: Raw, shelf: Shelf) -> Raw:
     """Return `{before_taxes, taxes}`: the VAT is the exact difference; no incl_vat gives [], a null one null."""
-    fields = codec.fields(price)
-    excl = fields.pop("excl_vat")
-    incl = fields.pop("incl_vat", None)
-    if incl is None:
-        taxes = _NO_TAXES
-    elif incl == _NULL:
-        taxes = _NULL
+    try:
+        known = _price.decode(price)
+    except msgspec.ValidationError:  # unknown fields
+        return _lift_general_price(price, shelf)
+    if known.incl_vat is UNSET:
+        taxes = b"[]"
+    elif known.incl_vat is None:
+        taxes = b"null"
     else:
-        amount = _exact.subtract(_number.decode(incl), _number.decode(excl))
-        taxes = Raw(b'[{"name":"VAT","amount":%b}]' % codec.encode(amount))
-    if fields:
-        shelf.put(fields, ("before_taxes", "taxes"))
-    return Raw(codec.encode({"before_taxes": excl, "taxes": taxes, **fields}))
+        amount = _exact.subtract(known.incl_vat, _number.decode(known.excl_vat))
+        taxes = b'[{"name":"VAT","amount":%b}]' % codec.encode(amount)
+    return Raw(b'{"before_taxes":%b,"taxes":%b}' % (known.excl_vat, taxes))
+
+
+def _lift_general_price(price: Raw, shelf: Shelf) -> Raw:
+    fields = codec.fields(price)
+    known = {field: fields.pop(field) for field in ("excl_vat", "incl_vat") if field in fields}
+    shelf.put(fields, ("before_taxes", "taxes"))
+    return Raw(codec.encode({**codec.fields(lift_price(Raw(codec.encode(known)), shelf)), **fields}))
 
 
 def lower_price(price: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:

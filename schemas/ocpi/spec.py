@@ -124,9 +124,9 @@ class CleanDecoder:
 
     def __call__(self, body: bytes) -> Any:
         """Return the object with its fields as attributes (UNSET where absent), or None."""
-        folded = body.translate(_FOLD)
-        # Escapes, DEL and non-ASCII would need a look at each character, 41 digits one at each number.
-        if b"\x7f" in folded or _MANY_DIGITS in folded or (b"0e" in folded and _EXPONENT.search(body)):
+        folded = body.translate(_FOLD, _ASIDE)
+        # Escapes, DEL and non-ASCII would need a look at each character, 41 digits or an exponent one at each number.
+        if b"\x7f" in folded or _MANY_DIGITS in folded or (b"0e" in folded and _EXPONENT.search(folded)):
             return None
         try:
             clean = self._decode(body)
@@ -136,12 +136,15 @@ class CleanDecoder:
         return clean if body.count(b":") == _encode(clean).count(b":") else None
 
 
+# What is left of a body to look for doubts in: digits and points as 0, exponents as e, whatever is not plain text as DEL, and
+# the marks between values. Letters and blanks go aside, which makes the searches short.
 _FOLD: Final = bytes(
     ord("0") if byte in b"0123456789." else ord("e") if byte in b"eE" else 0x7F if byte >= 0x7F or byte == ord("\\") else byte
     for byte in range(256)
 )
+_ASIDE: Final = bytes(byte for byte in range(0x7F) if byte not in b'0123456789.eE\\":,[]{}')
 _MANY_DIGITS: Final = b"0" * 41
-_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?[0-9]+\s*[,\]}]")
+_EXPONENT: Final = re.compile(rb"[:,\[]0+e0+[,\]}]")
 _encode: Final = msgspec.json.Encoder().encode
 
 
