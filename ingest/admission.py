@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from schemas import envelope as envelopes
@@ -15,6 +16,10 @@ from streams.topics import CHARGING, record_key
 
 TOPIC: Final[dict[Module, str]] = {Module.SESSIONS: CHARGING, Module.CDRS: CHARGING}
 """Where a module's events stand."""
+
+_TYPE: Final = {(module.value, verb): tag for (module, verb), tag in EVENT_TYPE.items()}
+_TOPIC: Final = {module.value: topic for module, topic in TOPIC.items()}
+_json: Final = msgspec.json.Encoder().encode
 
 Key = tuple[str, ...]
 """What an object is found by in the tables: the owner as `NL*TNM`, then its ids lowered."""
@@ -67,6 +72,7 @@ def admit(
     agree, without regard to case. Raises NotJson, Refused, or NotOwned when the body names a party that `owns` denies.
     Source: OCPI 2.2.1 transport_and_format, client owned object push; requirements 2.7.
     """
+    name = module.value  # an enum's own hash is Python's and would cost more than the look-ups that need it
     lifted = dialect.lift(module, verb, body)
     owner = _owner(lifted, party)
     if party is None and not owns(owner):
@@ -77,8 +83,8 @@ def admit(
     lowered = (owner, *map(identity, said))
     envelope = Envelope(
         event_id=event_id(circumstances, lowered, lifted, body),
-        type=EVENT_TYPE[module, verb],
-        module=module,
+        type=_TYPE[name, verb.value],
+        module=name,
         origin=circumstances.origin,
         connection=circumstances.connection,
         party=owner,
@@ -99,7 +105,7 @@ def admit(
         findings=circumstances.findings + lifted.findings if circumstances.findings else lifted.findings,
         losses=lifted.losses,
     )
-    return Admitted(lowered, envelope, Entry(TOPIC[module], record, envelopes.encode(envelope)))
+    return Admitted(lowered, envelope, Entry(_TOPIC[name], record, envelopes.encode(envelope)))
 
 
 def event_id(circumstances: Circumstances, key: Key, lifted: Lifted, body: bytes) -> bytes:
@@ -107,9 +113,11 @@ def event_id(circumstances: Circumstances, key: Key, lifted: Lifted, body: bytes
 
     An object without last_updated hashes its receipt: a repeat then counts as another event, which folds to the same.
     """
-    at = f"r{circumstances.received_at}" if lifted.last_updated is None else str(lifted.last_updated)
-    head = "".join([f"{len(part)}:{part}" for part in (circumstances.connection, lifted.module, *key, lifted.verb, at)])
-    return hashlib.blake2b(head.encode() + b"%d:" % len(body) + body, digest_size=16).digest()
+    at = (circumstances.received_at,) if lifted.last_updated is None else lifted.last_updated
+    # As JSON text nothing of one part can be taken for another's, whatever an id holds.
+    head = hashlib.blake2b(_json((circumstances.connection, lifted.module, key, lifted.verb, at)), digest_size=16)
+    head.update(body)
+    return head.digest()
 
 
 def _owner(lifted: Lifted, party: str | None) -> str:

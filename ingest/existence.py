@@ -22,20 +22,20 @@ class Existence:
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._values: OrderedDict[tuple[Module, Key], bytes] = OrderedDict()
+        self._values: OrderedDict[tuple[str, Key], bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, module: Module, key: Key) -> bytes | None:
-        """Return the key's value (b"" where none was given), None where the key is not known."""
+    def get(self, module: str, key: Key) -> bytes | None:
+        """Return the key's value (b"" where none was given), None where the key is not known; `module` is a ModuleID."""
         place = (module, key)
         value = self._values.get(place)
         if value is not None:
             self._values.move_to_end(place)
         return value
 
-    def add(self, module: Module, key: Key, value: bytes = b"") -> None:
+    def add(self, module: str, key: Key, value: bytes = b"") -> None:
         """Remember the key, with its value."""
         place = (module, key)
         if place in self._values:

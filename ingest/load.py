@@ -4,6 +4,7 @@ Source: requirements 2.5 (a CDR never changes), 2.7 (whose object it is).
 """
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import itertools
@@ -201,38 +202,41 @@ class Load:
                 await asyncio.sleep(0)  # a server that loads goes on answering
         new = admitted
         if module is Module.CDRS:
-            new = []
-            stored = await self._stored(admitted)
-            for cdr, (index, member) in zip(admitted, places, strict=True):
-                standing = self._standing(cdr, stored)
-                if standing == "new":
+            new, standing = [], await self._standing(admitted)
+            for cdr, (index, member), known in zip(admitted, places, standing, strict=True):
+                if known is None:
                     new.append(cdr)
-                elif standing == "equal":
+                elif known:
                     report.duplicates += 1
                 else:
                     message = "a CDR of this id with other values stands already, and a CDR never changes"
                     refuse(index, member, Refused((Finding("", "cdr_conflict", "error", message),)))
         await self._log.append([*(one.entry for one in new), *entries])
         for one in new:
-            self._existence.add(module, one.key, _digest(one))
+            self._existence.add(module.value, one.key, _digest(one))
         report.appended += len(new)
         report.objects += len(batch)
 
-    async def _stored(self, admitted: Sequence[Admitted]) -> Mapping[tuple[str, ...], bytes]:
-        unknown = [cdr.key for cdr in admitted if self._existence.get(Module.CDRS, cdr.key) != _digest(cdr)]
-        try:
-            return await self._lookup.documents(Module.CDRS, unknown) if unknown else {}
-        except StoreUnavailable:  # what the tables cannot say now, the fold decides
-            return {}
-
-    def _standing(self, cdr: Admitted, stored: Mapping[tuple[str, ...], bytes]) -> str:
-        if self._existence.get(Module.CDRS, cdr.key) == _digest(cdr):
-            return "equal"
-        document = stored.get(cdr.key)
-        if document is None:
-            return "new"
-        same = same_values(_document.decode(document), _document.decode(cdr.envelope.payload))
-        return "equal" if same else "different"
+    async def _standing(self, admitted: Sequence[Admitted]) -> list[bool | None]:
+        """Tell of each CDR whether one of its id stands: None for no, else whether it is equal."""
+        equal = [self._existence.get(Module.CDRS.value, cdr.key) == _digest(cdr) for cdr in admitted]
+        unknown = [cdr.key for cdr, same in zip(admitted, equal, strict=True) if not same]
+        stored: dict[tuple[str, ...], bytes] = {}
+        if unknown:
+            # What the tables cannot say now, the fold decides.
+            with contextlib.suppress(StoreUnavailable):
+                stored.update(await self._lookup.documents(Module.CDRS, unknown))
+        found: list[bool | None] = []
+        for cdr, same in zip(admitted, equal, strict=True):
+            document = stored.get(cdr.key)
+            if same:
+                found.append(True)
+            elif document is None:
+                found.append(None)
+                stored[cdr.key] = cdr.envelope.payload  # the next one of this id in the batch meets it
+            else:
+                found.append(same_values(_document.decode(document), _document.decode(cdr.envelope.payload)))
+        return found
 
     def _rejection(  # noqa: PLR0917
         self, path: str, member: Member, refusal: Refusal, fault: Exception, dialect: Dialect, module: Module, party: str

@@ -83,6 +83,7 @@ UNAVAILABLE: Final = Answer(
     503, 3000, "the event log cannot take anything now; please try again", retry_after_s=RETRY_AFTER_S, outcome="unavailable"
 )
 
+_CDRS: Final = Module.CDRS.value
 _MODULES: Final = frozenset(map(str, TOPIC))
 _VERBS: Final = {verb.value: verb for verb in Verb}
 _document: Final = msgspec.json.Decoder(Document)
@@ -162,7 +163,7 @@ class Push:
 
     async def append(self, admitted: Admitted) -> Answer:
         """Append an object that is whole (PUT, POST); raises Refusal for a CDR that contradicts the one that stands."""
-        if admitted.envelope.module == Module.CDRS:
+        if admitted.envelope.module == _CDRS:
             return await self._post_cdr(admitted)
         return await self._put(admitted)
 
@@ -180,8 +181,8 @@ class Push:
         return await self.append(admitted)
 
     async def _put(self, admitted: Admitted) -> Answer:
-        module = Module(admitted.envelope.module)
-        if self._existence.get(module, admitted.key) is not None:
+        name = admitted.envelope.module
+        if self._existence.get(name, admitted.key) is not None:
             await self._log.append([admitted.entry])
             return UPDATED
         # 201 against 200 is best knowledge and delays no PUT: the read may run beside the append, and only a part of the time,
@@ -189,8 +190,7 @@ class Push:
         now = asyncio.get_running_loop().time()
         read: asyncio.Task[bytes | None] | None = None
         if self._documents.idle and now >= self._put_reads_from:
-            read = asyncio.ensure_future(self._documents.get(module, admitted.key))
-            self._metrics.count("roamlog_push_lookups_total", module)
+            read = asyncio.ensure_future(self._read(Module(name), admitted.key))
         known = False
         try:
             await self._log.append([admitted.entry])
@@ -200,20 +200,20 @@ class Push:
                 self._put_reads_from = now + spent / PUT_READS
                 known = _found(read)
                 read.cancel()
-        known = known or self._existence.get(module, admitted.key) is not None
-        self._existence.add(module, admitted.key)
+        known = known or self._existence.get(name, admitted.key) is not None
+        self._existence.add(name, admitted.key)
         return UPDATED if known else CREATED
 
     async def _patch(self, admitted: Admitted, projection: str) -> Answer:
-        module = Module(admitted.envelope.module)
-        if self._existence.get(module, admitted.key) is None:
-            known = await self._known(module, admitted, projection)
+        name = admitted.envelope.module
+        if self._existence.get(name, admitted.key) is None:
+            known = await self._known(Module(name), admitted, projection)
             if known is False:
-                text = f"no {module.value[:-1]} {admitted.envelope.key[0]!r} of {admitted.envelope.party} is known; PUT it first"
+                text = f"no {name[:-1]} {admitted.envelope.key[0]!r} of {admitted.envelope.party} is known; PUT it first"
                 raise Refusal(Answer(404, 2001, text, outcome="unknown"), party=admitted.envelope.party, is_json=True)
             await self._log.append([admitted.entry])
             if known:
-                self._existence.add(module, admitted.key)
+                self._existence.add(name, admitted.key)
             return UPDATED
         await self._log.append([admitted.entry])
         return UPDATED
@@ -263,7 +263,7 @@ class Push:
     async def _post(self, admitted: Admitted) -> Answer:
         location = self._location(admitted)
         digest = hashlib.blake2b(admitted.envelope.payload, digest_size=16).digest()
-        known = self._existence.get(Module.CDRS, admitted.key)
+        known = self._existence.get(_CDRS, admitted.key)
         if known == digest:
             return Answer(200, 1000, location=location, outcome="duplicate")
         document = await self._stored_cdr(admitted, wait=known is not None)
@@ -273,12 +273,12 @@ class Push:
                 conflict = Finding("", "cdr_conflict", "error", text)
                 answer = Answer(200, 2001, text)
                 raise Refusal(answer, party=admitted.envelope.party, findings=(conflict,), is_json=True)
-            self._existence.add(Module.CDRS, admitted.key, digest)
+            self._existence.add(_CDRS, admitted.key, digest)
             return Answer(200, 1000, location=location, outcome="duplicate")
         await self._log.append([admitted.entry])
         if known is not None:  # it is there, but cannot be read in time: the fold compares the two, and keeps the first
             return Answer(200, 1000, location=location, outcome="updated")
-        self._existence.add(Module.CDRS, admitted.key, digest)
+        self._existence.add(_CDRS, admitted.key, digest)
         return Answer(201, 1000, location=location, outcome="created")
 
     async def _stored_cdr(self, admitted: Admitted, *, wait: bool) -> bytes | None:
@@ -369,13 +369,13 @@ def segments_of(raw_path: bytes) -> tuple[str, ...] | None:
 
     Split before decoding: `%2F` inside an id separates nothing.
     """
-    parts = raw_path.split(b"/")[1:]
-    if parts and not parts[-1]:
-        parts.pop()
     try:
+        parts = raw_path.decode().split("/")[1:]
+        if parts and not parts[-1]:
+            parts.pop()
         if b"%" in raw_path:
             return tuple([unquote_to_bytes(part).decode() for part in parts])
-        return tuple([part.decode() for part in parts])
+        return tuple(parts)
     except UnicodeDecodeError:
         return None
 

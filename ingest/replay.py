@@ -58,7 +58,7 @@ class Replay:
             replay_of=rejected.rejected_id,
             outcome=outcome,
         )
-        await self._log.append([Entry(REJECTED, record.rejected_id, rejections.encode(record))])
+        await self._log.append([Entry(REJECTED, rejected.rejected_id, rejections.encode(record))])
         return record
 
     async def _outcome(self, rejected: Rejected) -> tuple[str, str, tuple[Finding, ...], int]:

@@ -1,8 +1,12 @@
 """The catalogue of metrics: every name, its meaning, its labels, once."""
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -22,6 +26,12 @@ CATALOGUE: Final[dict[str, Metric]] = {
         ("module", "verb", "outcome"),
     ),
     "roamlog_push_seconds": Metric("histogram", "From the last byte of a pushed object to its answer, in seconds."),
+    "roamlog_read_requests_total": Metric(
+        "counter",
+        "Authenticated GETs of partners by interface (versions, sender, receiver); outcome is served, refused, unavailable or failed.",
+        ("interface", "outcome"),
+    ),
+    "roamlog_read_seconds": Metric("histogram", "From a partner's GET to its answer, in seconds; only those that were served."),
     "roamlog_unauthenticated_total": Metric("counter", "Requests without a known credentials token; nothing else is kept of them."),
     "roamlog_push_lookups_total": Metric(
         "counter", "Keys read from the tables because this process did not know them, by the module.", ("module",)
@@ -33,39 +43,62 @@ MEANINGS: Final = {name: metric.meaning for name, metric in CATALOGUE.items()}
 
 
 class Metrics:
-    """The catalogue as live metrics in a registry of its own (`registry`, what /metrics renders)."""
+    """The catalogue as live metrics in a registry of its own (`registry`, what /metrics renders).
+
+    Counted in the event loop's thread, without locks: prometheus_client's own counters take one for every increment, and
+    a push counts twice.
+    """
 
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
-        self._live: dict[str, Counter | Gauge | Histogram] = {}
+        self._values: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in CATALOGUE}
+        self._observed = {
+            name: _Observed([0] * (len(SECONDS) + 1)) for name, metric in CATALOGUE.items() if metric.kind == "histogram"
+        }
         for name, metric in CATALOGUE.items():
-            match metric.kind:
-                case "counter":
-                    self._live[name] = Counter(name, metric.meaning, metric.labels, registry=self.registry)
-                case "gauge":
-                    self._live[name] = Gauge(name, metric.meaning, metric.labels, registry=self.registry)
-                case "histogram":
-                    self._live[name] = Histogram(name, metric.meaning, metric.labels, registry=self.registry, buckets=SECONDS)
-        self._children: dict[tuple[str, ...], Counter] = {}
+            if metric.kind != "histogram" and not metric.labels:
+                self._values[name][()] = 0.0
+        self.registry.register(self)
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Add to a counter; label values in the catalogue's order."""
-        # prometheus_client's labels() costs more than the increment itself.
-        child = self._children.get((name, *labels))
-        if child is None:
-            counter = self._live[name]
-            assert isinstance(counter, Counter)
-            child = self._children[(name, *labels)] = counter.labels(*labels) if labels else counter
-        child.inc(by)
+        values = self._values[name]
+        values[labels] = values.get(labels, 0.0) + by
 
     def observe(self, name: str, seconds: float) -> None:
         """Add an observation to a histogram without labels."""
-        histogram = self._live[name]
-        assert isinstance(histogram, Histogram)
-        histogram.observe(seconds)
+        observed = self._observed[name]
+        observed.counts[bisect_left(SECONDS, seconds)] += 1
+        observed.sum_s += seconds
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge; label values in the catalogue's order."""
-        gauge = self._live[name]
-        assert isinstance(gauge, Gauge)
-        (gauge.labels(*labels) if labels else gauge).set(value)
+        self._values[name][labels] = value
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        """Yield every metric as prometheus_client renders it."""
+        for name, metric in CATALOGUE.items():
+            match metric.kind:
+                case "counter":
+                    counter = CounterMetricFamily(name, metric.meaning, labels=metric.labels)
+                    for labels, value in self._values[name].items():
+                        counter.add_metric(labels, value)
+                    yield counter
+                case "gauge":
+                    gauge = GaugeMetricFamily(name, metric.meaning, labels=metric.labels)
+                    for labels, value in self._values[name].items():
+                        gauge.add_metric(labels, value)
+                    yield gauge
+                case "histogram":
+                    observed = self._observed[name]
+                    totals = [float(total) for total in accumulate(observed.counts)]
+                    bounds = [*map(str, SECONDS), "+Inf"]
+                    yield HistogramMetricFamily(
+                        name, metric.meaning, buckets=list(zip(bounds, totals, strict=True)), sum_value=observed.sum_s
+                    )
+
+
+class _Observed:
+    def __init__(self, counts: list[int]) -> None:
+        self.counts = counts
+        self.sum_s = 0.0
