@@ -38,15 +38,13 @@ def _session(session: Fields, at: str, report: Report) -> None:
 
 
 def _plain_cdr(cdr: Any) -> bool:
-    place = cdr.cdr_location.coordinates
     return (
         _plain_span(cdr)
         and _plain_currency(cdr)
         and not cdr.credit
         and len(cdr.id) <= 36
         and _plain_energy(cdr.charging_periods, cdr.total_energy)
-        and _LATITUDE.fullmatch(place.latitude) is not None
-        and _LONGITUDE.fullmatch(place.longitude) is not None
+        and _plain_place(cdr.cdr_location.coordinates)
         and (not cdr.tariffs or all(map(_plain_tariff, cdr.tariffs)))
     )
 
@@ -78,6 +76,33 @@ def _plain_tariff(tariff: Any) -> bool:
     return _plain_currency(tariff) and not (tariff.start_date_time and tariff.end_date_time)
 
 
+def _plain_location(location: Any) -> bool:
+    return (
+        _plain_place(location.coordinates)
+        and (not location.related_locations or all(map(_plain_place, location.related_locations)))
+        and (not location.evses or all(map(_plain_evse, location.evses)))
+    )
+
+
+def _location(location: Fields, at: str, report: Report) -> None:
+    _coordinates(location, at, report)
+    related = location.get("related_locations")
+    for index, place in enumerate(related if isinstance(related, list) else ()):
+        _place(place, f"{at}/related_locations/{index}", report)
+    evses = location.get("evses")
+    for index, evse in enumerate(evses if isinstance(evses, list) else ()):
+        if isinstance(evse, dict):
+            _evse(evse, f"{at}/evses/{index}", report)
+
+
+def _plain_evse(evse: Any) -> bool:
+    return _plain_place(evse.coordinates)
+
+
+def _evse(evse: Fields, at: str, report: Report) -> None:
+    _coordinates(evse, at, report)
+
+
 def _tariff(tariff: Fields, at: str, report: Report) -> None:
     _currency(tariff, at, report)
     _order(tariff, ("start_date_time", "end_date_time"), "end_before_start", at, report)
@@ -87,6 +112,8 @@ SENSE: Final[Mapping[str, Sense]] = {
     "Session": Sense(_plain_session, _session),
     "CDR": Sense(_plain_cdr, _cdr),
     "Tariff": Sense(_plain_tariff, _tariff),
+    "Location": Sense(_plain_location, _location),
+    "EVSE": Sense(_plain_evse, _evse),
 }
 """What is looked at, by object type."""
 
@@ -160,8 +187,17 @@ def _energy(of: Fields, total_field: str, at: str, report: Report) -> None:
         report.warning(f"{at}/charging_periods", "energy_in_wh", message)
 
 
+def _plain_place(place: Any) -> bool:
+    if not place:
+        return True
+    return _LATITUDE.fullmatch(place.latitude) is not None and _LONGITUDE.fullmatch(place.longitude) is not None
+
+
 def _coordinates(of: Fields, at: str, report: Report) -> None:
-    place = of.get("coordinates")
+    _place(of.get("coordinates"), f"{at}/coordinates", report)
+
+
+def _place(place: Json, at: str, report: Report) -> None:
     if not isinstance(place, dict):
         return
     for field, limit in (("latitude", 90), ("longitude", 180)):
@@ -170,7 +206,7 @@ def _coordinates(of: Fields, at: str, report: Report) -> None:
             continue
         if _DEGREES.fullmatch(text) is None:
             message = f"{shown(text)} is not degrees with a point and 5 to 7 decimals"
-            report.warning(f"{at}/coordinates/{field}", "coordinates", message)
+            report.warning(f"{at}/{field}", "coordinates", message)
         elif abs(Decimal(text)) > limit:
             message = f"{text} is beyond {limit} degrees; are latitude and longitude swapped?"
-            report.warning(f"{at}/coordinates/{field}", "coordinates_out_of_range", message)
+            report.warning(f"{at}/{field}", "coordinates_out_of_range", message)

@@ -19,7 +19,10 @@ Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
 
 
 class Conversion(Struct, frozen=True):
-    """How one object type differs from its canonical form. An object without findings and without `concern` does not."""
+    """How one object type differs from its canonical form. An object without findings and without `concern` does not.
+
+    An empty `concern` says that objects without findings never differ.
+    """
 
     lift: Convert
     lower: Convert
@@ -38,7 +41,7 @@ class Declared:
         self.revision: Final = revision
         self.spec: Final = spec
         self._conversions = conversions
-        self._patched = patched
+        self.patched: Final = patched
         self._readers: dict[tuple[str, Extent], _Reader] = {}
 
     def lift(self, module: Module, verb: Verb, body: bytes, *, level: Level = "location") -> Lifted:
@@ -49,7 +52,7 @@ class Declared:
         source, payload, findings = self._reader(name, "whole").read(body)
         losses: list[Loss] = []
         conversion = self._conversions.get(name)
-        if conversion is not None and (isinstance(source, dict) or getattr(source, conversion.concern)):
+        if conversion is not None and (isinstance(source, dict) or (conversion.concern and getattr(source, conversion.concern))):
             document = codec.fields(payload)
             if conversion.lift(document, "", losses):
                 payload = codec.encode(document)
@@ -67,7 +70,7 @@ class Declared:
         return Lowered(codec.encode(members) if changed else document, tuple(losses))
 
     def _lift_patch(self, module: Module, name: str, body: bytes) -> Lifted:
-        if name not in self._patched:
+        if name not in self.patched:
             raise ValueError(f"OCPI {self.version} has no PATCH of a {name}")
         source, text, findings = self._reader(name, "patch").read(body)
         losses: list[Loss] = []
@@ -194,8 +197,8 @@ def _lifted(
     if name == "CDR":
         charging_key = source.session_id or source.credit_reference_id or own_id
     ids: tuple[str, ...] = (own_id,) if own_id else ()
-    if name == "Token" and source.type:
-        ids = (*ids, source.type)
+    if name == "Token" and (own_id or source.type):
+        ids = (own_id or "", source.type or "")
     updated = source.last_updated
     return Lifted(
         module=asked[0],

@@ -76,6 +76,8 @@ class Dialect(Protocol):
         """Return the canonical form of one object (PUT, POST) or of a PATCH. Raises NotJson or Refused.
 
         `level` matters to Locations alone: an EVSE's `ids` is its uid, a Connector's its id, and neither tells its party.
+        A Token's `ids` are (uid, type); in a PATCH that names one of them, the other is "".
+        ValueError: the version has no PATCH of that object, so the caller should have answered 405.
         """
         ...
 

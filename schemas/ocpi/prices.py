@@ -1,11 +1,8 @@
 """Prices and tariffs between the form of 2.2 and 2.2.1 (`excl_vat`, `incl_vat`) and the canonical one (`before_taxes`, `taxes`).
 
-An unknown field whose name the canonical form uses itself (a 2.2.1 Price with `before_taxes`) is put on a shelf: a
-member that only the same version's `lower` opens. So nothing is lost and no reader of the canonical form is misled.
 Source: OCPI 2.3.0 types Price, mod_tariffs PriceLimit and TaxIncluded; 2.2.1 types 16.5.
 """
 
-from collections.abc import Callable
 from decimal import Context, Decimal
 from typing import Final
 
@@ -14,10 +11,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from schemas import codec
 from schemas.events import Document
+from schemas.ocpi.shelf import Shelf
 from schemas.types import Loss
-
-SHELVES: Final = "roamlog:"
-"""How the name of a shelf begins; the version that fills it follows."""
 
 _exact: Final = Context(prec=120)  # 40 digits either side of the point, and sums of them
 _NULL: Final = Raw(b"null")
@@ -32,37 +27,6 @@ class _Price(Struct, forbid_unknown_fields=True, gc=False):
 _price: Final = msgspec.json.Decoder(_Price)
 _number: Final = msgspec.json.Decoder(Decimal)
 _members: Final = msgspec.json.Decoder(list[Document] | None)
-
-
-class Shelf(Struct, frozen=True):
-    """Where one version keeps the unknown fields that the canonical form would read as its own."""
-
-    version: str
-
-    @property
-    def name(self) -> str:
-        """The member's name, which no OCPI version has."""
-        return SHELVES + self.version
-
-    def put(self, fields: Document, names: tuple[str, ...]) -> bool:
-        """Move the named fields, and what is called like a shelf, onto the shelf."""
-        taken = [field for field in fields if field in names or field.startswith(SHELVES)]
-        if taken:
-            shelved = {field: fields.pop(field) for field in taken}
-            fields[self.name] = Raw(codec.encode(shelved))
-        return bool(taken)
-
-    def take(self, fields: Document, at: str, losses: list[Loss]) -> bool:
-        """Put the fields back; those on another version's shelf are lost."""
-        shelves = [field for field in fields if field.startswith(SHELVES)]
-        own = fields.pop(self.name, None)
-        for field in shelves:
-            if field != self.name:
-                del fields[field]
-                losses.append(Loss(f"{at}/{field}", "lost", f"unknown fields of OCPI {field.removeprefix(SHELVES)}"))
-        if own is not None:
-            fields.update(codec.fields(own))
-        return bool(shelves)
 
 
 def lift_price(price: Raw, shelf: Shelf) -> Raw:
@@ -104,7 +68,7 @@ def lower_price(price: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
             losses.append(Loss(f"{at}/taxes", "lost", "which taxes are in the price; their sum is in incl_vat"))
     if fields:
         _drop(fields, ("excl_vat", "incl_vat"), at, losses)
-        shelf.take(fields, at, losses)
+        shelf.take(fields, (), at, losses)
     return Raw(codec.encode({**lowered, **fields}))
 
 
@@ -125,7 +89,7 @@ def lower_limit(limit: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
     if "after_taxes" in fields:
         lowered["incl_vat"] = fields.pop("after_taxes")
     _drop(fields, ("excl_vat", "incl_vat"), at, losses)
-    shelf.take(fields, at, losses)
+    shelf.take(fields, (), at, losses)
     return Raw(codec.encode({**lowered, **fields}))
 
 
@@ -150,7 +114,7 @@ def lower_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf) ->
         tariff["elements"] = _without_taxes(tariff["elements"], f"{at}/elements", losses)
     elif included != Raw(b'"NO"'):
         losses.append(Loss(f"{at}/tax_included", "lost", f"{bytes(included).decode()}: that taxes do not apply"))
-    shelf.take(tariff, at, losses)
+    shelf.take(tariff, (), at, losses)
     return True
 
 
@@ -174,13 +138,3 @@ def _without_taxes(elements: Raw, at: str, losses: list[Loss]) -> Raw:
 def _drop(fields: Document, names: tuple[str, ...], at: str, losses: list[Loss]) -> None:
     reason = "an unknown field whose name this version uses itself"
     losses += [Loss(f"{at}/{name}", "lost", reason) for name in names if fields.pop(name, None) is not None]
-
-
-def each(members: Raw, at: str, losses: list[Loss], convert: Callable[[Document, str, list[Loss]], bool]) -> Raw:
-    """Return a list with `convert` applied to each of its objects; null stays null."""
-    lifted = _members.decode(members)
-    if lifted is None:
-        return members
-    for index, member in enumerate(lifted):
-        convert(member, f"{at}/{index}", losses)
-    return Raw(codec.encode(lifted))

@@ -8,7 +8,8 @@ from msgspec import Raw
 from schemas.events import Document
 from schemas.ocpi.declared import Conversion, Declared
 from schemas.ocpi.dialect import Dialect
-from schemas.ocpi.prices import Shelf, each, lift_price, lift_tariff, lower_price, lower_tariff
+from schemas.ocpi.prices import lift_price, lift_tariff, lower_price, lower_tariff
+from schemas.ocpi.shelf import Shelf, each
 from schemas.ocpi.spec import Spec, declare
 from schemas.types import Loss
 
@@ -19,7 +20,7 @@ def dialect() -> Dialect:
 
 
 def conversions(version: str) -> Mapping[str, Conversion]:
-    """Return how the objects of 2.2 and 2.2.1 become canonical: what is about money differs, nothing else."""
+    """Return how the objects of 2.2 and 2.2.1 become canonical: what is about money differs, else only fields were added."""
     shelf = Shelf(version)
 
     def lift(document: Document, at: str, losses: list[Loss]) -> bool:
@@ -32,24 +33,45 @@ def conversions(version: str) -> Mapping[str, Conversion]:
         priced = [field for field in COSTS if document.get(field, _NULL) != _NULL]
         for field in priced:
             document[field] = lift_price(document[field], shelf)
-        if "tariffs" in document:
-            document["tariffs"] = each(document["tariffs"], f"{at}/tariffs", losses, lift)
-        return bool(priced) or "tariffs" in document
+        return each(document, "tariffs", at, losses, lift) or bool(priced)
 
     def lower_costs(document: Document, at: str, losses: list[Loss]) -> bool:
         priced = [field for field in COSTS if document.get(field, _NULL) != _NULL]
         for field in priced:
             document[field] = lower_price(document[field], shelf, f"{at}/{field}", losses)
-        if "tariffs" in document:
-            document["tariffs"] = each(document["tariffs"], f"{at}/tariffs", losses, lower)
-        return bool(priced) or "tariffs" in document
+        return each(document, "tariffs", at, losses, lower) or bool(priced)
+
+    def place(name: str) -> Conversion:
+        reserved = CANONICAL_ONLY[name]
+        field, inner = _WITHIN.get(name, ("", None))
+        members = place(inner) if inner else None
+
+        def lift_place(document: Document, at: str, losses: list[Loss]) -> bool:
+            shelved = shelf.put(document, reserved)
+            return (members is not None and each(document, field, at, losses, members.lift)) or shelved
+
+        def lower_place(document: Document, at: str, losses: list[Loss]) -> bool:
+            taken = shelf.take(document, reserved, at, losses)
+            return (members is not None and each(document, field, at, losses, members.lower)) or taken
+
+        return Conversion(lift_place, lower_place, "")
 
     return {
         "Session": Conversion(lift_costs, lower_costs, "total_cost"),
         "CDR": Conversion(lift_costs, lower_costs, "total_cost"),
         "Tariff": Conversion(lift, lower, "id"),
+        **{name: place(name) for name in CANONICAL_ONLY},
     }
 
+
+CANONICAL_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
+    "Location": ("parking_places", "help_phone"),
+    "EVSE": ("parking", "accepted_service_providers"),
+    "Connector": ("capabilities",),
+}
+"""Fields of 2.3.0 that 2.2.1 does not have; where a 2.2.1 partner uses such a name, it is an unknown field."""
+
+_WITHIN: Final = {"Location": ("evses", "EVSE"), "EVSE": ("connectors", "Connector")}
 
 PATCHED: Final = frozenset({"Session", "Location", "EVSE", "Connector", "Token"})
 """The objects that can be PATCHed."""

@@ -143,7 +143,7 @@ def _object(name: str, table: dict[str, tuple[Check, bool, bool, str]]) -> Check
                 kept = dict(value) if kept is value else kept
                 kept[field] = new
         if len(value) > known:
-            for field in value.keys() - table.keys() if len(value) > 64 else [field for field in value if field not in table]:
+            for field in [field for field in value if field not in table]:
                 report.add(pointer(at, field), "unknown_field", "info", f"{name} has no such field; it is kept")
                 _check_numbers(value[field], pointer(at, field), report)
         return kept
@@ -152,17 +152,15 @@ def _object(name: str, table: dict[str, tuple[Check, bool, bool, str]]) -> Check
 
 
 def _check_numbers(value: Json, at: str, report: Report) -> None:
-    match value:
-        case bool():
-            return
-        case int() | Decimal():
-            _check_range(value, at, report)
-        case list():
-            for index, item in enumerate(value):
-                _check_numbers(item, f"{at}/{index}", report)
-        case dict():
-            for key, item in value.items():
-                _check_numbers(item, pointer(at, key), report)
+    # Pointers to scalars are made for the culprits alone: an unknown field may hold a million numbers.
+    if isinstance(value, list | dict):
+        for key, item in enumerate(value) if isinstance(value, list) else value.items():
+            if isinstance(item, list | dict):
+                _check_numbers(item, pointer(at, str(key)), report)
+            elif isinstance(item, int | Decimal) and not codec.in_range(item):
+                _check_range(item, pointer(at, str(key)), report)
+    elif isinstance(value, int | Decimal):
+        _check_range(value, at, report)
 
 
 def _check_range(value: int | Decimal, at: str, report: Report) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from schemas import codec
-from schemas.ocpi.prices import SHELVES
+from schemas.ocpi.shelf import SHELVES
 from schemas.ocpi.spec import Field, Spec
 from schemas.types import Json, instant
 

@@ -1,4 +1,4 @@
-"""A clean Session and a clean CDR of OCPI 2.2.1, and how to change them."""
+"""A clean object of each kind of OCPI 2.2.1, and how to change them."""
 
 import copy
 from typing import Any, Final
@@ -66,6 +66,68 @@ CDR: Final[dict[str, Any]] = {
     "total_time": 1.0,
     "last_updated": "2026-01-31T11:00:01Z",
 }
+
+
+CONNECTOR: Final[dict[str, Any]] = {
+    "id": "1",
+    "standard": "IEC_62196_T2",
+    "format": "CABLE",
+    "power_type": "AC_3_PHASE",
+    "max_voltage": 230,
+    "max_amperage": 32,
+    "tariff_ids": ["12"],
+    "last_updated": "2026-01-31T11:00:01Z",
+}
+
+EVSE: Final[dict[str, Any]] = {
+    "uid": "3256",
+    "evse_id": "NL*TNM*E1",
+    "status": "AVAILABLE",
+    "capabilities": ["RESERVABLE", "RFID_READER"],
+    "connectors": [CONNECTOR],
+    "coordinates": {"latitude": "52.370216", "longitude": "4.895168"},
+    "last_updated": "2026-01-31T11:00:01Z",
+}
+
+LOCATION: Final[dict[str, Any]] = {
+    "country_code": "NL",
+    "party_id": "TNM",
+    "id": "LOC1",
+    "publish": True,
+    "name": "Keizersgracht",
+    "address": "Keizersgracht 1",
+    "city": "Amsterdam",
+    "country": "NLD",
+    "coordinates": {"latitude": "52.370216", "longitude": "4.895168"},
+    "evses": [EVSE],
+    "facilities": ["WIFI"],
+    "time_zone": "Europe/Amsterdam",
+    "opening_times": {"twentyfourseven": True},
+    "last_updated": "2026-01-31T11:00:01Z",
+}
+
+TOKEN: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "MSP",
+    "uid": "04E1",
+    "type": "RFID",
+    "contract_id": "DE-MSP-C1-2",
+    "issuer": "MSP",
+    "valid": True,
+    "whitelist": "ALLOWED",
+    "last_updated": "2026-01-31T11:00:01Z",
+}
+
+SAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "Session": SESSION,
+    "CDR": CDR,
+    "Tariff": TARIFF,
+    "Token": TOKEN,
+    "Location": LOCATION,
+    "EVSE": EVSE,
+    "Connector": CONNECTOR,
+}
+"""By the names of OCPI's object tables."""
 
 
 def body(sample: dict[str, Any], *without: str, **changes: Any) -> bytes:
