@@ -103,7 +103,7 @@ class Generations:
         """Return how far the generation came; a partition that it never read is absent."""
         rows = await self._store.query(
             "SELECT topic, of_partition, next_offset, received_at FROM positions"
-            " WHERE projection = {projection:String} AND generation = {generation:UInt32} AND epoch = {epoch:UInt16}",
+            " WHERE projection_name = {projection:String} AND generation = {generation:UInt32} AND epoch = {epoch:UInt16}",
             {"projection": generation.projection, "generation": generation.number, "epoch": self._epoch},
         )
         return {
@@ -134,7 +134,7 @@ class Generations:
 
     async def _registered(self, projection: AnyProjection) -> tuple[str, int, str] | None:
         rows = await self._store.query(
-            "SELECT fold, generation, log_id FROM generations WHERE projection = {projection:String}",
+            "SELECT fold, generation, log_id FROM generations WHERE projection_name = {projection:String}",
             {"projection": projection.name},
         )
         return (_text(rows[0][0]), _int(rows[0][1]), _text(rows[0][2])) if rows else None

@@ -428,7 +428,7 @@ def _dead_letter(bad: _Bad, clock: Clock) -> Entry:
         body_sha256=hashlib.sha256(record.value).digest(),
         record=LogPosition(record.topic, record.partition, record.offset),
     )
-    return Entry(REJECTED, rejected_id.hex().encode(), rejections.encode(rejected))
+    return Entry(REJECTED, rejected_id, rejections.encode(rejected))
 
 
 def _string(value: object) -> str:

@@ -17,7 +17,7 @@ POSITIONS: Final = Table(
     version=1,
     kind="current",
     columns=(
-        Column("projection", "LowCardinality(String)"),
+        Column("projection_name", "LowCardinality(String)"),
         Column("generation", "UInt32"),
         Column("topic", "LowCardinality(String)"),
         Column("of_partition", "UInt16"),
@@ -25,7 +25,7 @@ POSITIONS: Final = Table(
         Column("next_offset", "UInt64"),
         Column("received_at", "DateTime64(6, 'UTC')"),
     ),
-    order_by=("projection", "generation", "topic", "of_partition"),
+    order_by=("projection_name", "generation", "topic", "of_partition"),
 )
 """How far each generation of each projection has come: the offset after its last folded record."""
 
@@ -34,12 +34,12 @@ GENERATIONS: Final = Table(
     version=1,
     kind="current",
     columns=(
-        Column("projection", "LowCardinality(String)"),
+        Column("projection_name", "LowCardinality(String)"),
         Column("fold", "String"),
         Column("generation", "UInt32"),
         Column("log_id", "String"),
     ),
-    order_by=("projection",),
+    order_by=("projection_name",),
 )
 """The generation that serves, per projection; `fold` names the fold and table versions that filled it."""
 

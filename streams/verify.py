@@ -52,19 +52,20 @@ async def compare(
 
 
 def _sql(table: Table, served: Generation, shadow: Generation) -> str:
+    # As text, because a hash over a NULL is NULL, and two NULLs would look the same.
     keys = ", ".join(table.order_by)
     offset = f"bitAnd(version, {OFFSET_MASK})"
     return f"""
-SELECT {keys}, groupBitOr(side) AS sides
+SELECT {keys}, if(min(side) = max(side), min(side), 3) AS sides
 FROM (
-    SELECT {keys}, 1 AS side, cityHash64(*) AS content, 0 AS later FROM {tables.physical(table, shadow.suffix)} FINAL
+    SELECT {keys}, 1 AS side, cityHash64(toString(tuple(*))) AS content, 0 AS later FROM {tables.physical(table, shadow.suffix)} FINAL
     UNION ALL
-    SELECT {keys}, 2 AS side, cityHash64(*) AS content,
+    SELECT {keys}, 2 AS side, cityHash64(toString(tuple(*))) AS content,
         {offset} >= transform(partition, {{partitions:Array(UInt16)}}, {{ends:Array(UInt64)}}, toUInt64(0)) AS later
     FROM {tables.physical(table, served.suffix)} FINAL
 )
 GROUP BY {keys}
-HAVING max(later) = 0 AND (sides != 3 OR uniqExact(content) > 1)
+HAVING max(later) = 0 AND (sides != 3 OR min(content) != max(content))
 ORDER BY {keys}
 LIMIT {{shown:UInt32}}"""
 

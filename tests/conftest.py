@@ -1,7 +1,42 @@
-"""What all tests share: properties that are the same on every run."""
+"""What all tests share: properties that are the same on every run, and a chDB folder with a database for each test."""
 
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from streams.stores.clickhouse import ClickHouseStore
 
 # A slow machine is no fault of the code, and a test that fails now and then is none at all.
 settings.register_profile("roamlog", deadline=None, derandomize=True, database=None)
 settings.load_profile("roamlog")
+
+_databases = count(1)
+
+
+@pytest.fixture(scope="session")
+def chdb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one folder that this process may open."""
+    return tmp_path_factory.mktemp("chdb") / "store"
+
+
+@pytest.fixture
+async def store(chdb_folder: Path) -> AsyncIterator[ClickHouseStore]:
+    """A store on a database of the test's own."""
+    database = f"test_{next(_databases)}"
+    opened = ClickHouseStore.embedded(chdb_folder, database=database, readers=1)
+    yield opened
+    await opened.command(f"DROP DATABASE {database} SYNC")
+    await opened.close()
+
+
+@pytest.fixture
+async def two_stores(store: ClickHouseStore, chdb_folder: Path) -> AsyncIterator[tuple[ClickHouseStore, ClickHouseStore]]:
+    """Two stores that share nothing but the folder."""
+    database = f"test_{next(_databases)}"
+    other = ClickHouseStore.embedded(chdb_folder, database=database, readers=1)
+    yield store, other
+    await other.command(f"DROP DATABASE {database} SYNC")
+    await other.close()

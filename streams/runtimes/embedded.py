@@ -9,13 +9,14 @@ from typing import Final
 from streams.generations import AnyProjection, Generation, Generations, Reached
 from streams.ports import Clock, EventLog, Position, TableStore, TopicPartition
 from streams.progress import Progress
-from streams.projector import ROUND_RECORDS, Projector, Work
+from streams.projector import ROUND_RECORDS, ROUND_WAIT_S, Projector, Round, Work
 from streams.verify import Difference, compare, ends_of
 
 CACHE_BYTES: Final = 24 * 1024 * 1024
 """What the states of one projection may keep in memory."""
 
-END_EVERY_S: Final = 1.0
+END_EVERY_US: Final = 1_000_000
+PAUSE_S: Final = 0.05
 
 Told = Callable[[str, int, int], None]
 """Called with what is being done, records done and records in all."""
@@ -75,22 +76,31 @@ class Embedded:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fold what the log has and what comes, until `stop` is set. Raises what ends the process (StopTheLine, defects)."""
-        for work, positions in self._behind:
-            await self._join(work, positions, told=None)
+        await self.catch_up()
         asked = 0
         while not stop.is_set():
-            async with self._turn:
-                if self._main.works and not self._paused:
-                    done = await self._main.round()
-                    for work in self._main.works:
-                        self._report(work, done.reached)
-                    if done.records == 0 or self._clock.now() - asked > END_EVERY_S * 1_000_000:
-                        asked = self._clock.now()
-                        await self._ask_end(asked)
-                    if done.records:
-                        continue
-            # Waiting for records happened inside the round; here it is only a turn for whoever wants the lock.
-            await asyncio.sleep(0 if self._main.works and not self._paused else 0.05)
+            if self._paused:
+                await asyncio.sleep(PAUSE_S)
+                continue
+            done = await self.turn()
+            if done.records == 0 or self._clock.now() - asked > END_EVERY_US:
+                asked = self._clock.now()
+                await self._ask_end(asked)
+
+    async def catch_up(self) -> None:
+        """Fold the projections that stand behind up to where the others stand, and let them run together."""
+        while self._behind:
+            work, positions = self._behind[0]
+            await self._join(work, positions, told=None)
+            self._behind.pop(0)
+
+    async def turn(self, wait_s: float = ROUND_WAIT_S) -> Round:
+        """Fold one round, waiting up to `wait_s` for records."""
+        async with self._turn:
+            done = await self._main.round(wait_s=wait_s)
+            for work in self._main.works:
+                self._report(work, done.reached)
+            return done
 
     async def close(self) -> None:
         """Let go of the worker thread."""

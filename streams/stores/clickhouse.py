@@ -1,0 +1,378 @@
+"""The table store: ClickHouse through clickhouse-connect, embedded as chDB.
+
+Calls block, so they run in threads of the store's own: one writer, whose inserts come in their order, and a few readers.
+Each has its own handle, because a chDB handle serves one call at a time. chDB must not be forked after it was opened.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Context, Decimal, localcontext
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+import clickhouse_connect
+from clickhouse_connect.datatypes.registry import get_from_name
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
+
+from schemas.types import EARLIEST, LATEST
+from streams.ports import RefusedRow, StoreUnavailable
+
+ENGINE_OPTIONS: Final = {
+    # The defaults are those of a server with the machine to itself; here the caches share a process that serves.
+    "mark_cache_size": str(32 * 1024 * 1024),
+    "primary_index_cache_size": str(32 * 1024 * 1024),
+    "index_mark_cache_size": str(8 * 1024 * 1024),
+    "query_condition_cache_size": str(8 * 1024 * 1024),
+}
+SETTINGS: Final = {
+    "async_insert": 0,  # on by default, and would answer before the rows are in their table
+    "max_threads": 2,
+    "date_time_output_format": "iso",
+}
+READ_FORMATS: Final = {"String": "bytes", "FixedString": "bytes", "DateTime64": "int"}
+
+_T = TypeVar("_T")
+_EXACT: Final = Context(prec=100)  # clickhouse-connect multiplies in the thread's context, whose 28 digits would round
+_FORMAT: Final = re.compile(r"[A-Za-z0-9]+")
+_DECIMAL: Final = re.compile(r"(?:Nullable\()?Decimal\((\d+), (\d+)\)")
+_STRING: Final = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?String")
+_DATE_TIME: Final = re.compile(r"(?:Nullable\()?DateTime64\(6")
+_ROW_ENCODING: Final = (TypeError, ValueError, AttributeError, ArithmeticError, struct.error, DataError)
+
+# ClickHouse's ErrorCodes by what they decide. Data: the same row will never be taken.
+_REFUSED: Final = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 691}
+# The same call may succeed later: limits, disks, networks.
+_TRANSIENT: Final = {3, 74, 75, 76, 159, 160, 164, 201, 202, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 439, 1000, 1001, 1002}
+
+
+class StoreLocked(Exception):
+    """Another process has this store open."""
+
+
+class StoreDamaged(Exception):
+    """The store's files cannot be read; it is to be set aside and filled again from the log."""
+
+
+class StoreError(Exception):
+    """The store refuses the statement itself: the SQL or the schema is wrong, and trying again will not mend it."""
+
+    def __init__(self, message: str, code: int | None) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class ClickHouseStore:
+    """A TableStore on one database. Beyond the contract's errors a call raises StoreError or StoreDamaged."""
+
+    def __init__(self, connect: Callable[[], Client], readers: int, let_go: Callable[[], None]) -> None:
+        """Use `ClickHouseStore.embedded`."""
+        self._let_go = let_go
+        self._types: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
+        self._closed: asyncio.Future[None] | None = None
+        self._clients = [connect() for _ in range(1 + readers)]
+        self._idle: SimpleQueue[Client] = SimpleQueue()
+        for client in self._clients[1:]:
+            self._idle.put(client)
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._reading = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
+
+    @classmethod
+    def embedded(
+        cls, path: Path, *, database: str = "roamlog", readers: int = 2, engine_options: Mapping[str, str] = ENGINE_OPTIONS
+    ) -> "ClickHouseStore":
+        """Open chDB on a folder, creating folder and database where they are missing.
+
+        A process may open one folder only, as often as it likes; a folder belongs to one process. Raises StoreLocked,
+        StoreDamaged, or StoreUnavailable where the folder cannot be written. A folder that was damaged may end the
+        process instead: see `probe`.
+        """
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", database):
+            raise ValueError(f"{database!r} is no name of a database")
+        folder = Path(os.path.realpath(path))
+        _locks.take(folder)
+
+        def connect(database: str | None = database) -> Client:
+            return clickhouse_connect.get_client(
+                interface="chdb", path=str(folder), database=database, settings=dict(SETTINGS), chdb_options=dict(engine_options)
+            )
+
+        try:
+            first = connect(None)
+            first.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+            store = cls(connect, readers, lambda: _locks.give(folder))
+            first.close()
+            return store
+        except (ClickHouseError, OSError) as fault:
+            _locks.give(folder)
+            raise _opening(folder, fault) from fault
+        except BaseException:
+            _locks.give(folder)
+            raise
+
+    async def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        self._types.clear()
+        await self._run(self._writing, lambda: self._clients[0].command(sql, parameters=_bound(parameters)))
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str = "") -> None:
+        if rows:
+            await self._run(self._writing, lambda: self._insert(table, tuple(columns), rows, token))
+
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
+        def read(client: Client) -> list[tuple[object, ...]]:
+            return list(client.query(sql, parameters=_bound(parameters), query_formats=READ_FORMATS).result_rows)
+
+        return await self._run(self._reading, lambda: self._read(read))
+
+    async def query_bytes(self, sql: str, fmt: str, parameters: Mapping[str, object] | None = None) -> bytes:
+        if not _FORMAT.fullmatch(fmt):
+            raise ValueError(f"{fmt!r} is no name of a format")
+
+        def read(client: Client) -> bytes:
+            return client.raw_query(sql, parameters=_bound(parameters), fmt=fmt)
+
+        return await self._run(self._reading, lambda: self._read(read))
+
+    async def close(self) -> None:
+        if self._closed is None:
+            loop = asyncio.get_running_loop()
+            self._closed = loop.create_future()
+            await loop.run_in_executor(None, self._end)
+            self._closed.set_result(None)
+        await asyncio.shield(self._closed)
+
+    async def _run(self, where: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:
+        if self._closed is not None:
+            raise StoreUnavailable("the store is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(where, call)
+        except ClickHouseError as fault:
+            raise _sorted(fault) from fault
+        except OSError as fault:  # clickhouse-connect hands blocks to chDB through a file
+            raise StoreUnavailable(f"the store cannot take a block: {fault}") from fault
+
+    def _read(self, call: Callable[[Client], _T]) -> _T:
+        client = self._idle.get()
+        try:
+            return call(client)
+        finally:
+            self._idle.put(client)
+
+    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[object]], token: str) -> None:
+        client = self._clients[0]
+        types = self._types.get((table, columns))
+        if types is None:
+            declared = {str(row[0]): str(row[1]) for row in client.query(f"DESCRIBE TABLE {table}").result_rows}
+            try:
+                types = [get_from_name(declared[column]) for column in columns]
+            except KeyError as missing:
+                raise StoreError(f"{table} has no column {missing}", 16) from None
+            self._types[table, columns] = types
+        try:
+            block = [
+                _column(name, str(kind.name), values)
+                for name, kind, values in zip(columns, types, zip(*rows, strict=True), strict=True)
+            ]
+        except ValueError as fault:
+            raise RefusedRow(f"{table}: {fault}") from fault
+        with localcontext(_EXACT):
+            try:
+                client.insert(
+                    table,
+                    block,
+                    column_names=columns,
+                    column_types=types,
+                    column_oriented=True,
+                    settings={"insert_deduplication_token": token} if token else None,
+                )
+            except _ROW_ENCODING as fault:
+                raise RefusedRow(f"{table}: {fault}") from fault
+
+    def _end(self) -> None:
+        self._writing.shutdown()
+        self._reading.shutdown()
+        for client in self._clients:
+            client.close()
+        self._let_go()
+
+
+class _Locks:
+    """The folders that this process holds, and how often; the lock is a file beside the folder."""
+
+    def __init__(self) -> None:
+        self._held: dict[Path, tuple[int, int]] = {}
+        self._guard = threading.Lock()
+
+    def take(self, folder: Path) -> None:
+        with self._guard:
+            if folder in self._held:
+                lock, times = self._held[folder]
+                self._held[folder] = lock, times + 1
+                return
+            beside = folder.with_name(folder.name + ".lock")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = os.open(beside, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            except OSError as fault:
+                raise StoreUnavailable(f"the store {folder} cannot be opened for writing: {fault.strerror}") from fault
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+                os.close(lock)
+                raise StoreLocked(f"the store {folder} is in use by process {holder or '(unknown)'}") from None
+            try:
+                os.truncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            except OSError:
+                pass  # a full disk: the number is only said for the reader's comfort
+            self._held[folder] = lock, 1
+
+    def give(self, folder: Path) -> None:
+        with self._guard:
+            lock, times = self._held.pop(folder)
+            if times > 1:
+                self._held[folder] = lock, times - 1
+            else:
+                os.close(lock)
+
+
+_locks: Final = _Locks()
+
+# It logs the traceback of every row that does not fit its column, which the raised RefusedRow says already.
+logging.getLogger("clickhouse_connect.driver.transform").setLevel(logging.CRITICAL)
+
+
+class _Literal:
+    """A bound parameter in ClickHouse's own escaping: clickhouse-connect passes on what it does not know as its `str`."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _bound(parameters: Mapping[str, object] | None) -> dict[str, Any] | None:
+    if parameters is None:
+        return None
+    return {name: _Literal(_text(value)) for name, value in parameters.items()}
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return r"\N"
+        case str():
+            return _escaped(value)
+        case bytes():
+            return _escaped_bytes(value)
+        case list() | tuple():
+            return f"[{','.join(map(_element, value))}]"
+        case _:
+            return _element(value)
+
+
+def _element(value: object) -> str:
+    match value:
+        case str():
+            return f"'{_escaped(value)}'"
+        case bytes():
+            return f"'{_escaped_bytes(value)}'"
+        case None:
+            return "NULL"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case Decimal():
+            return format(value, "f")
+        case tuple():
+            return f"({','.join(map(_element, value))})"
+        case list():
+            return f"[{','.join(map(_element, value))}]"
+        case _:
+            raise TypeError(f"a {type(value).__name__} cannot be a parameter")
+
+
+def _escaped(value: str) -> str:
+    return value.translate(_ESCAPES) if _SPECIAL.search(value) else value
+
+
+def _escaped_bytes(value: bytes) -> str:
+    try:
+        return _escaped(value.decode())
+    except UnicodeDecodeError:
+        return "".join(f"\\x{byte:02x}" for byte in value)
+
+
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "'": r"\'", "\n": r"\n", "\t": r"\t", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"})
+_SPECIAL: Final = re.compile(r"[\\'\n\t\r\0\x08\f]")
+
+
+def _column(name: str, kind: str, values: tuple[object, ...]) -> Sequence[object]:
+    """Return the values as clickhouse-connect takes them; raises ValueError where ClickHouse would change one in silence."""
+    if _STRING.match(kind):
+        kinds = set(map(type, values))
+        if str in kinds and bytes in kinds:
+            return [value.encode() if isinstance(value, str) else value for value in values]
+    elif kind == "Array(String)":
+        return [[item.decode() if isinstance(item, bytes) else item for item in _list(name, value)] for value in values]
+    elif _DATE_TIME.match(kind):
+        for value in values:
+            if not (isinstance(value, int) and EARLIEST <= value <= LATEST) and not (value is None and kind.startswith("Nullable")):
+                raise ValueError(f"{name}: {value!r} is no instant from 1900 to 2261")
+    elif match := _DECIMAL.match(kind):
+        precision, scale = map(int, match.groups())
+        bound = 10 ** (precision - scale)
+        for value in values:
+            if value is None and kind.startswith("Nullable"):
+                continue
+            if not isinstance(value, Decimal | int) or not _fits(Decimal(value), bound, scale):
+                raise ValueError(f"{name}: {value!r} does not fit Decimal({precision}, {scale}) exactly")
+    return values
+
+
+def _fits(value: Decimal, bound: int, scale: int) -> bool:
+    if not value.is_finite() or abs(value) >= bound:
+        return False
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and (exponent >= -scale or value == value.quantize(Decimal(1).scaleb(-scale), context=_EXACT))
+
+
+def _list(name: str, value: object) -> Sequence[object]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}: {value!r} is no list")
+    return value
+
+
+def _sorted(fault: ClickHouseError) -> Exception:
+    """Return the error that says what to do next."""
+    code = getattr(fault, "code", None)
+    message = str(fault).strip()
+    if code in _REFUSED:
+        return RefusedRow(message)
+    if code in _TRANSIENT or (code is None and isinstance(fault, OperationalError)):
+        return StoreUnavailable(message)
+    if code in _DAMAGED:
+        return StoreDamaged(message)
+    return StoreError(message, code)
+
+
+def _opening(folder: Path, fault: Exception) -> Exception:
+    if isinstance(fault, OSError):
+        return StoreUnavailable(f"the store {folder} cannot be opened for writing: {fault.strerror}")
+    return StoreDamaged(f"the store {folder} cannot be opened: {fault}")
+
+
+_DAMAGED: Final = {40, 79, 107, 226, 228, 246, 271, 432, 740}
