@@ -1,0 +1,216 @@
+"""The command line: what can be asked, in typer's words. What is done stands in roamlog/commands and operations.py."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.metadata import version as released
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from roamlog.errors import FAILED, UNUSABLE, Failure
+
+# The root of typer's own usage errors; which package it comes from differs between releases of typer.
+_UsageError: Final[Any] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="roamlog",
+    help="The event log of EV roaming: OCPI in, durable events, folded tables, OCPI and analytics out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+partner = typer.Typer(help="Who is connected, and with which token.", no_args_is_help=True)
+rejected = typer.Typer(help="What was refused: look at it, process it anew.", no_args_is_help=True)
+app.add_typer(partner, name="partner")
+app.add_typer(rejected, name="rejected")
+
+Data = Annotated[Path, typer.Option("--data", envvar="ROAMLOG_DATA", help="The data folder.", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+DATA: Final = Path("data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"roamlog {released('roamlog')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    data: Data = DATA,
+    host: Annotated[str | None, typer.Option(help="The address to listen on (127.0.0.1).", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on (8080); 0 takes a free one.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take pushes, keep, fold and serve them until SIGTERM or Ctrl-C."""
+    from roamlog.commands.serve import run
+
+    run(data, host, port, as_json)
+
+
+@partner.command("add")
+def partner_add(
+    name: Annotated[str, typer.Argument(help="What to call the partner: letters, digits, dots, hyphens, underscores.")],
+    *,
+    party: Annotated[list[str], typer.Option(help="A party of the partner, such as NL*TNM.")],
+    role: Annotated[list[str], typer.Option(help="A role of OCPI: CPO, EMSP, HUB, NSP, NAP, SCSP or OTHER.")],
+    token: Annotated[str | None, typer.Option(help="The token that the partner presents; made where none is given.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Connect a partner and print its token, this once."""
+    from roamlog.commands.partner import add
+
+    add(data, name, party, role, token, allow or [], as_json)
+
+
+@partner.command("list")
+def partner_list(data: Data = DATA, as_json: AsJson = False) -> None:
+    """Print the partners."""
+    from roamlog.commands.partner import show
+
+    show(data, as_json)
+
+
+@partner.command("remove")
+def partner_remove(
+    name: Annotated[str, typer.Argument(help="The partner's name.")], data: Data = DATA, as_json: AsJson = False
+) -> None:
+    """Close the connection to a partner; what it sent stays."""
+    from roamlog.commands.partner import remove
+
+    remove(data, name, as_json)
+
+
+@app.command()
+def load(
+    files: Annotated[list[Path], typer.Argument(help="JSON arrays, OCPI answers, pages or JSON lines; each also as .gz.")],
+    *,
+    module: Annotated[str, typer.Option(help="sessions or cdrs.")],
+    party: Annotated[str, typer.Option(help="Whose objects they are, such as DE*SLB.")],
+    version: Annotated[str, typer.Option(help="The OCPI version of the objects.")] = "2.2.1",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Load objects from files; interrupted, the same command goes on where it was."""
+    from roamlog.commands.load import run
+
+    run(data, version, module, party, files, as_json)
+
+
+@app.command()
+def rebuild(
+    projections: Annotated[list[str] | None, typer.Argument(help="Which projections; none means all.")] = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the log anew into fresh tables, which then serve in place of the old ones."""
+    from roamlog.commands.tables import rebuild as run
+
+    run(data, projections or [], as_json)
+
+
+@app.command()
+def verify(data: Data = DATA, as_json: AsJson = False) -> None:
+    """Compare every table with what the log says; exit 1 where they differ."""
+    from roamlog.commands.tables import verify as run
+
+    run(data, as_json)
+
+
+@rejected.command("list")
+def rejected_list(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50,
+    party: Annotated[str | None, typer.Option(help="Only those of this party, such as NL*TNM.")] = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that no replay has taken yet.")] = False,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Print what was refused, and why."""
+    from roamlog.commands.rejected import show_all
+
+    show_all(data, limit, party, open_only, as_json)
+
+
+@rejected.command("show")
+def rejected_show(
+    id: Annotated[str, typer.Argument(help="The id, or its beginning.")],  # noqa: A002 (the name on the command line)
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Print one refusal with its body and findings."""
+    from roamlog.commands.rejected import show_one
+
+    show_one(data, id, as_json)
+
+
+@rejected.command("replay")
+def rejected_replay(
+    ids: Annotated[list[str] | None, typer.Argument(help="The ids, or their beginnings.")] = None,
+    all_open: Annotated[bool, typer.Option("--all", help="All that no replay has taken yet.")] = False,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Process refusals anew, with today's rules and partners; exit 1 where one is refused again."""
+    from roamlog.commands.rejected import replay
+
+    replay(data, ids or [], all_open, as_json)
+
+
+@app.command()
+def demo(
+    sessions: Annotated[int, typer.Option(min=50, max=100_000, help="How many charging sessions to simulate.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Another seed tells another story.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Two simulated charge point operators and an eMSP over real HTTP, with the usual dirt, checked to the last value."""
+    from roamlog.commands.demo import run
+
+    run(sessions, seed, as_json)
+
+
+def main() -> None:
+    """Run the command line; every failure is one sentence on standard error and an exit code."""
+    sys.exit(_sentence(lambda: app(standalone_mode=False)))
+
+
+def _sentence(command: Callable[[], Any]) -> int:
+    try:
+        code = command()
+        return code if isinstance(code, int) else 0
+    except Failure as failure:
+        return _said(str(failure), failure.exit_code)
+    except _UsageError as fault:
+        return _said(f"{fault.format_message().rstrip('.')}; see roamlog --help", UNUSABLE)
+    except (typer.Abort, KeyboardInterrupt):
+        return _said("interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; the interpreter must not complain of that again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as defect:
+        if logging.getLogger().isEnabledFor(logging.DEBUG) or os.environ.get("ROAMLOG_LOG_LEVEL") == "debug":
+            traceback.print_exc()
+        text = " ".join(str(defect).split())[:300]
+        return _said(f"a defect of roamlog ({type(defect).__name__}: {text}); ROAMLOG_LOG_LEVEL=debug shows where", FAILED)
+
+
+def _said(text: str, code: int) -> int:
+    sys.stderr.write(f"roamlog: {text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

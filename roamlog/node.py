@@ -1,0 +1,198 @@
+"""The parts of roamlog, wired for one process: the log and who writes it, the tables and what fills them."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, NoReturn
+
+from api.lookup import DocumentLookup
+from ingest import secrets
+from ingest.errors import UnsafeSecrets
+from ingest.existence import Existence
+from ingest.partners import PartnerRegistry
+from ingest.push import Push
+from ingest.secrets import Secrets
+from roamlog.errors import Unusable
+from roamlog.folder import FREE_BYTES, Folder
+from roamlog.settings import Settings
+from schemas.ocpi.dialect import Dialect
+from schemas.ocpi.discovery import discover
+from streams.catalogue import projections
+from streams.clock import SystemClock
+from streams.logs.local import LocalLog, LogDamaged, LogInUse, LogMismatch
+from streams.metrics import Metrics
+from streams.ports import Clock, LogUnavailable, Position, StoreUnavailable, TableStore
+from streams.runtimes.embedded import Embedded
+from streams.stores.clickhouse import ClickHouseStore, StoreDamaged
+
+_say: Final = logging.getLogger("roamlog")
+
+
+class Tables:
+    """What hangs on the table store: the runtime that fills the tables, and whoever reads them."""
+
+    def __init__(self, store: TableStore, runtime: Embedded, lookup: DocumentLookup, push: Push, log: LocalLog) -> None:
+        self.store = store
+        self.runtime = runtime
+        self.lookup = lookup
+        self.push = push
+        self._log = log
+
+    @contextlib.asynccontextmanager
+    async def folding(self) -> AsyncIterator[None]:
+        """Fold what the log has while the block runs; a failure of the projector ends the block."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.runtime.run(stop), name="projector")
+            try:
+                yield
+            finally:
+                stop.set()
+
+    async def caught_up(self, projection: str, timeout_s: float) -> bool:
+        """Wait until the projection has folded all that the log holds now; False on time-out."""
+        (wanted,) = [one for one in self.runtime.projections if one.name == projection]
+        waits = [
+            self.runtime.progress.reached(projection, Position(topic, partition, end - 1), timeout_s)
+            for topic in wanted.topics
+            for partition, end in (await self._log.end(topic)).items()
+            if end
+        ]
+        return all(await asyncio.gather(*waits))
+
+
+class Node:
+    """An open data folder."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        folder: Folder,
+        clock: Clock,
+        metrics: Metrics,
+        secrets: Secrets,
+        log: LocalLog,
+        registry: PartnerRegistry,
+        dialects: Mapping[str, Dialect],
+        existence: Existence,
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.clock = clock
+        self.metrics = metrics
+        self.secrets = secrets
+        self.log = log
+        self.registry = registry
+        self.dialects = dialects
+        self.existence = existence
+        self._tables: Tables | None = None
+
+    @property
+    def tables(self) -> Tables:
+        """The tables; they are open inside `with_tables`."""
+        if self._tables is None:
+            raise RuntimeError("the tables are not open")
+        return self._tables
+
+    @contextlib.asynccontextmanager
+    async def with_tables(self, public_url: str = "") -> AsyncIterator[Tables]:
+        """Open the tables, healing what is broken, for the length of the block. Raises Failure in a sentence."""
+        store = await _open_store(self.folder)
+        try:
+            runtime = Embedded(
+                self.log,
+                self.log.log_id,
+                store,
+                projections(),
+                clock=self.clock,
+                cache_bytes=self.settings.state_cache_bytes,
+            )
+            runtime.pause(self.settings.projector == "paused")
+            try:
+                await runtime.start()
+            except StoreDamaged as fault:
+                _begin_anew(self.folder, fault)
+            lookup = DocumentLookup(store)
+            push = Push(
+                log=self.log,
+                dialects=self.dialects,
+                clock=self.clock,
+                existence=self.existence,
+                lookup=lookup,
+                positions=runtime.progress,
+                metrics=self.metrics,
+                public_url=public_url,
+                patch_wait_s=self.settings.patch_wait_s,
+            )
+            self._tables = Tables(store, runtime, lookup, push, self.log)
+            try:
+                yield self._tables
+            finally:
+                self._tables = None
+                await runtime.close()
+        finally:
+            await store.close()
+        self.folder.tables_closed()
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
+    """Open the log and what needs nothing else, for the length of the block. Raises Unusable in a sentence."""
+    try:
+        keys = secrets.of_folder(folder.path)
+        log = LocalLog.open(folder.log, partitions=settings.partitions)
+    except (UnsafeSecrets, LogMismatch, LogDamaged, LogInUse, LogUnavailable) as fault:
+        raise Unusable(str(fault)) from fault
+    clock = SystemClock()
+    try:
+        registry = PartnerRegistry(log, keys.pepper, clock)
+        await registry.catch_up()
+        yield Node(
+            settings=settings,
+            folder=folder,
+            clock=clock,
+            metrics=Metrics(),
+            secrets=keys,
+            log=log,
+            registry=registry,
+            dialects=discover(),
+            existence=Existence(settings.key_cache_bytes),
+        )
+    finally:
+        await log.close()
+
+
+async def _open_store(folder: Folder) -> ClickHouseStore:
+    """Return the tables' store; what cannot be read is moved aside, and the runtime makes it again from the log."""
+    had = folder.tables.exists()
+    doubt = folder.begin_tables()
+    if doubt == "power" and had:
+        _say.warning("the machine went down with the tables open, so they were thrown away; the log makes them again")
+    if doubt == "fatal":
+        _say.warning("the tables could not be opened, so they were set aside; the log makes them again")
+    try:
+        store = ClickHouseStore.embedded(folder.tables)
+        if doubt == "crash":
+            await store.query("SELECT 1")
+    except StoreDamaged as fault:
+        _begin_anew(folder, fault)
+    except StoreUnavailable as fault:
+        raise Unusable(str(fault)) from fault
+    folder.tables_opened()
+    return store
+
+
+def _begin_anew(folder: Folder, fault: StoreDamaged) -> NoReturn:
+    """Move the tables aside and run the command anew, as it was called: one process opens one ClickHouse folder in its life."""
+    if shutil.disk_usage(folder.path).free < FREE_BYTES:
+        raise Unusable(f"the disk of {folder.path} is full; free some space") from fault
+    aside = folder.set_aside()
+    said = (str(fault).strip().splitlines() or [""])[0][:200]
+    _say.warning("the tables cannot be read (%s); they lie in %s now, and the log makes them again", said, aside)
+    logging.shutdown()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,0 +1,401 @@
+"""What an operator can do to a data folder, as plain functions over a node: run in the command or in the serving process."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from msgspec import Struct
+
+from ingest.errors import IngestError, InvalidPartner, InvalidToken
+from ingest.load import FileReport, Load, Progress
+from ingest.partners import Connection, party_roles
+from ingest.replay import Replay
+from roamlog.errors import Failure, Unusable
+from roamlog.node import Node
+from schemas import rejected as rejections
+from schemas.rejected import Rejected
+from schemas.types import Module, date_time, party_of
+from streams.ports import LogUnavailable, StoreUnavailable, TopicPartition
+from streams.topics import REJECTED, partition_of
+from streams.verify import Difference
+
+LOADED: Final = (Module.SESSIONS, Module.CDRS)
+"""The modules that `load` takes."""
+
+FOLD_WAIT_S: Final = 10.0
+"""How long a question waits for the projections to reach the end that the log has when it is asked."""
+
+
+class Step(Struct, frozen=True):
+    """How far an operation is: what it does now, how much is done of how much (bytes or records)."""
+
+    title: str
+    done: int
+    total: int
+
+
+Told = Callable[[Step], None]
+
+AskedT = TypeVar("AskedT", bound=Struct)
+FoundT = TypeVar("FoundT", bound=Struct)
+
+
+class Operation(NamedTuple, Generic[AskedT, FoundT]):
+    """One act: its name on the socket, what it is asked with, what it gives, whether it needs the tables or may make the folder."""
+
+    name: str
+    asked: type[AskedT]
+    found: type[FoundT]
+    run: Callable[[Node, AskedT, Told], Awaitable[FoundT]]
+    tables: bool = True
+    makes: bool = False
+
+
+class Partner(Struct, frozen=True):
+    """A connection as the command line shows it; `roles` as `NL*TNM:CPO`."""
+
+    name: str
+    roles: tuple[str, ...]
+    version: str
+    allowed: tuple[str, ...]
+    added_at: str
+
+
+class PartnerAdd(Struct, frozen=True):
+    """A new partner: every role for every party; a token is made where none is given."""
+
+    name: str
+    parties: tuple[str, ...]
+    roles: tuple[str, ...]
+    token: str | None = None
+    allowed: tuple[str, ...] = ()
+    version: str = "2.2.1"
+
+
+class PartnerAdded(Struct, frozen=True):
+    """The partner and its token, which is shown this once."""
+
+    partner: Partner
+    token: str
+
+
+class PartnerList(Struct, frozen=True):
+    """All partners, please."""
+
+
+class PartnersListed(Struct, frozen=True):
+    """The partners by name."""
+
+    partners: tuple[Partner, ...]
+
+
+class PartnerRemove(Struct, frozen=True):
+    """Close the connection to a partner."""
+
+    name: str
+
+
+class LoadFiles(Struct, frozen=True):
+    """Load these files (absolute paths), objects of one party and module in one OCPI version."""
+
+    version: str
+    module: str
+    party: str
+    files: tuple[str, ...]
+
+
+class Loaded(Struct, frozen=True):
+    """What came of each file."""
+
+    files: tuple[FileReport, ...]
+
+
+class Rebuild(Struct, frozen=True):
+    """Fold the log anew into these projections; none named means all."""
+
+    projections: tuple[str, ...] = ()
+
+
+class Rebuilt(Struct, frozen=True):
+    """The projections that were rebuilt."""
+
+    projections: tuple[str, ...]
+
+
+class Verify(Struct, frozen=True):
+    """Compare every table with what the log says."""
+
+
+class Verified(Struct, frozen=True):
+    """What was compared, and the first differences of each table; none is what everybody hopes for."""
+
+    projections: tuple[str, ...]
+    records: int
+    differences: tuple[Difference, ...]
+
+
+class RejectedList(Struct, frozen=True):
+    """The newest refusals, of one party or reason where that is named."""
+
+    limit: int = 50
+    party: str | None = None
+    open_only: bool = False
+
+
+class Refusal(Struct, frozen=True):
+    """A refusal in one line; `replayed` is the outcome of its last replay, '' where there was none."""
+
+    id: str
+    received_at: str
+    connection: str
+    party: str
+    module: str
+    method: str
+    path: str
+    http_status: int
+    status_code: int
+    source: str
+    reason: str
+    rules: tuple[str, ...]
+    replayed: str
+
+
+class RejectedListed(Struct, frozen=True):
+    """The refusals, newest first, and how many there are in all."""
+
+    refusals: tuple[Refusal, ...]
+    total: int
+
+
+class RejectedShow(Struct, frozen=True):
+    """One refusal; the beginning of its id is enough where it is the only one."""
+
+    id: str
+
+
+class Shown(Struct, frozen=True):
+    """The refusal, whole: its body as text (bytes that are no UTF-8 are replaced) and its findings."""
+
+    refusal: Refusal
+    version: str
+    content_type: str | None
+    request_id: str | None
+    body: str
+    body_length: int
+    body_complete: bool
+    findings: tuple[tuple[str, str, str, str], ...]
+
+
+class RejectedReplay(Struct, frozen=True):
+    """Process these refusals anew, or all that have not been taken yet."""
+
+    ids: tuple[str, ...]
+    all: bool = False
+
+
+class Replayed(Struct, frozen=True):
+    """The outcome of each: created, updated, duplicate, refused or not replayable, and why."""
+
+    outcomes: tuple[tuple[str, str, str], ...]
+
+
+async def partner_add(node: Node, asked: PartnerAdd, told: Told) -> PartnerAdded:
+    """Return the new partner and its token, once it stands in the log."""
+    roles = party_roles(asked.parties, asked.roles)
+    issued = await node.registry.add(asked.name, roles, version=asked.version, token=asked.token, allowed=asked.allowed)
+    return PartnerAdded(_partner(issued.connection), issued.token)
+
+
+async def partner_list(node: Node, asked: PartnerList, told: Told) -> PartnersListed:
+    """Return the partners."""
+    await node.registry.catch_up()
+    return PartnersListed(tuple(map(_partner, node.registry.list())))
+
+
+async def partner_remove(node: Node, asked: PartnerRemove, told: Told) -> PartnersListed:
+    """Return the partner that was removed."""
+    return PartnersListed((_partner(await node.registry.remove(asked.name)),))
+
+
+async def load(node: Node, asked: LoadFiles, told: Told) -> Loaded:
+    """Return what came of the files."""
+    if asked.version not in node.dialects:
+        raise Unusable(f"OCPI {asked.version} is not spoken here; {', '.join(node.dialects)} is")
+    if asked.module not in set(LOADED):
+        raise Unusable(f"module {asked.module} cannot be loaded; {', '.join(LOADED)} can")
+    (role,) = party_roles([asked.party], ["OTHER"])
+    party = party_of(role.country_code, role.party_id)
+    loading = Load(
+        log=node.log,
+        dialects=node.dialects,
+        lookup=node.tables.lookup,
+        clock=node.clock,
+        existence=node.existence,
+        folder=node.folder.loads,
+    )
+
+    def progress(at: Progress) -> None:
+        told(Step(Path(at.path).name, at.bytes_read, at.bytes_total))
+
+    paths = [Path(file) for file in asked.files]
+    report = await loading.files(paths, module=Module(asked.module), version=asked.version, party=party, progress=progress)
+    return Loaded(tuple(report.files))
+
+
+async def rebuild(node: Node, asked: Rebuild, told: Told) -> Rebuilt:
+    """Return once new tables, filled from the log's start, serve in place of the old ones."""
+    known = [projection.name for projection in node.tables.runtime.projections]
+    for name in asked.projections:
+        if name not in known:
+            raise Unusable(f"there is no projection {name}; there are {', '.join(known)}")
+    names = tuple(asked.projections or known)
+    await node.tables.runtime.rebuild(names, lambda *step: told(Step(*step)))
+    return Rebuilt(names)
+
+
+async def verify(node: Node, asked: Verify, told: Told) -> Verified:
+    """Return where the tables do not say what the log says."""
+    runtime = node.tables.runtime
+    topics = {topic for projection in runtime.projections for topic in projection.topics}
+    records = sum([sum((await node.log.end(topic)).values()) for topic in topics])
+    differences = await runtime.verify(lambda *step: told(Step(*step)))
+    return Verified(tuple(projection.name for projection in runtime.projections), records, tuple(differences))
+
+
+async def rejected_list(node: Node, asked: RejectedList, told: Told) -> RejectedListed:
+    """Return the newest refusals."""
+    await node.tables.caught_up("rejected", FOLD_WAIT_S)
+    where = (
+        "WHERE source != '' AND (party = {party:String} OR {party:String} = '')"
+        " AND (replayed IN ('', 'refused') OR NOT {open:Bool})"
+    )
+    parameters = {"party": (asked.party or "").upper(), "open": asked.open_only, "limit": asked.limit}
+    rows = await node.tables.store.query(
+        f"SELECT {_REFUSAL_COLUMNS} FROM rejected {where} ORDER BY received_at DESC, rejected_id LIMIT {{limit:UInt32}}", parameters
+    )
+    ((total,),) = await node.tables.store.query(f"SELECT count() FROM rejected {where}", parameters)
+    return RejectedListed(tuple(map(_refusal, rows)), _int(total))
+
+
+async def rejected_show(node: Node, asked: RejectedShow, told: Told) -> Shown:
+    """Return one refusal, whole."""
+    await node.tables.caught_up("rejected", FOLD_WAIT_S)
+    refusal, rejected = await _find(node, asked.id)
+    return Shown(
+        refusal=refusal,
+        version=rejected.version,
+        content_type=rejected.content_type,
+        request_id=rejected.request_id,
+        body=rejected.body.decode(errors="replace"),
+        body_length=rejected.body_length,
+        body_complete=len(rejected.body) == rejected.body_length,
+        findings=tuple((f.pointer, f.rule, f.severity, f.message) for f in rejected.findings),
+    )
+
+
+async def rejected_replay(node: Node, asked: RejectedReplay, told: Told) -> Replayed:
+    """Return what came of each refusal, processed with today's rules."""
+    await node.tables.caught_up("rejected", FOLD_WAIT_S)
+    ids = list(asked.ids)
+    if asked.all:
+        rows = await node.tables.store.query(
+            "SELECT rejected_id FROM rejected WHERE source IN ('push', 'load') AND replayed IN ('', 'refused') ORDER BY received_at"
+        )
+        ids += [_text(row[0]) for row in rows]
+    replay = Replay(log=node.log, push=node.tables.push, registry=node.registry, dialects=node.dialects, clock=node.clock)
+    outcomes: list[tuple[str, str, str]] = []
+    for number, refusal_id in enumerate(dict.fromkeys(ids)):
+        told(Step("replaying", number, len(ids)))
+        refusal, rejected = await _find(node, refusal_id)
+        try:
+            record = await replay.replay(rejected)
+            outcomes.append((refusal.id, record.outcome or "", record.reason))
+        except IngestError as fault:
+            outcomes.append((refusal.id, "not replayable", str(fault)))
+    return Replayed(tuple(outcomes))
+
+
+OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
+    PARTNER_ADD := Operation("partner-add", PartnerAdd, PartnerAdded, partner_add, tables=False, makes=True),
+    PARTNER_LIST := Operation("partner-list", PartnerList, PartnersListed, partner_list, tables=False),
+    PARTNER_REMOVE := Operation("partner-remove", PartnerRemove, PartnersListed, partner_remove, tables=False),
+    LOAD := Operation("load", LoadFiles, Loaded, load, makes=True),
+    REBUILD := Operation("rebuild", Rebuild, Rebuilt, rebuild),
+    VERIFY := Operation("verify", Verify, Verified, verify),
+    REJECTED_LIST := Operation("rejected-list", RejectedList, RejectedListed, rejected_list),
+    REJECTED_SHOW := Operation("rejected-show", RejectedShow, Shown, rejected_show),
+    REJECTED_REPLAY := Operation("rejected-replay", RejectedReplay, Replayed, rejected_replay),
+)
+
+
+def failure_of(fault: Exception) -> Failure | None:
+    """Return what a known fault of an operation means to the person who asked, None for a defect."""
+    match fault:
+        case Failure():
+            return fault
+        case InvalidPartner() | InvalidToken():
+            return Unusable(str(fault))
+        case IngestError() | LogUnavailable() | StoreUnavailable():
+            return Failure(str(fault))
+        case _:
+            return None
+
+
+_REFUSAL_COLUMNS: Final = (
+    "rejected_id, received_at, connection, party, module, method, path, http_status, status_code, source, reason, rules, replayed"
+)
+
+
+def _refusal(row: Sequence[object]) -> Refusal:
+    (rejected_id, received_at, connection, party, module, method, path, http, code, source, reason, rules, replayed) = row
+    return Refusal(
+        id=_text(rejected_id),
+        received_at=date_time(_int(received_at)),
+        connection=_text(connection),
+        party=_text(party),
+        module=_text(module),
+        method=_text(method),
+        path=_text(path),
+        http_status=_int(http),
+        status_code=_int(code),
+        source=_text(source),
+        reason=_text(reason),
+        rules=tuple(map(_text, rules if isinstance(rules, list | tuple) else ())),
+        replayed=_text(replayed),
+    )
+
+
+async def _find(node: Node, beginning: str) -> tuple[Refusal, Rejected]:
+    rows = await node.tables.store.query(
+        f"SELECT {_REFUSAL_COLUMNS}, topic_offset FROM rejected WHERE startsWith(rejected_id, {{id:String}}) LIMIT 2",
+        {"id": beginning.lower()},
+    )
+    if not rows or not beginning:
+        raise Failure(f"there is no refusal {beginning!r}; see roamlog rejected list")
+    if len(rows) > 1:
+        raise Failure(f"several refusals begin with {beginning!r}; give more of the id")
+    *row, offset = rows[0]
+    refusal = _refusal(row)
+    place = TopicPartition(REJECTED, partition_of(bytes.fromhex(refusal.id), node.log.partitions(REJECTED)))
+    found = await node.log.fetch({place: _int(offset)}, max_records=1, wait_s=0.0)
+    return refusal, rejections.decode(found[place][0].value)
+
+
+def _partner(connection: Connection) -> Partner:
+    return Partner(
+        name=connection.name,
+        roles=tuple(f"{role.party}:{role.role}" for role in connection.roles),
+        version=connection.version,
+        allowed=connection.allowed,
+        added_at=date_time(connection.added_at),
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"ClickHouse gave {value!r} where an integer is kept")
+    return value
