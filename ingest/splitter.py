@@ -12,8 +12,18 @@ OBJECT_BYTES: Final = 4 * 1024 * 1024
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR: Final = re.compile(rb'[^ \t\r\n",:\[\]{}]++')
-# Everything up to the next bracket that stands in no string: one match is one run in C, however long.
-_RUN: Final = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+_NO_BRACKET: Final = rb'[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+
+
+def _nested(levels: int) -> bytes:
+    inner = rb"|" + _nested(levels - 1) if levels else b""
+    return rb"[\[{](?:" + _NO_BRACKET + inner + rb")*+[\]}]"
+
+
+# Everything up to the next bracket that stands in no string.
+_RUN: Final = re.compile(rb"(?:" + _NO_BRACKET + rb")*+", re.DOTALL)
+# A whole object that is not nested deeper than OCPI's are: one match in C, where counting brackets takes one each.
+_SHALLOW: Final = re.compile(_nested(6), re.DOTALL)
 _BOM: Final = b"\xef\xbb\xbf"
 _OPEN: Final = b"{["
 _LISTS: Final = frozenset({b'"data"', b'"items"'})
@@ -117,6 +127,9 @@ class _Source:
         return start, self.at
 
     def _container(self, begin: int) -> None:
+        if shallow := _SHALLOW.match(self.data, self.at):
+            self.at = shallow.end()
+            return
         depth = 0
         while True:
             self.at = _RUN.match(self.data, self.at).end()  # type: ignore[union-attr]

@@ -63,6 +63,13 @@ def test_an_object_with_an_id_is_itself_even_when_it_has_data() -> None:
     assert bodies(text) == [text]
 
 
+@pytest.mark.parametrize("depth", [5, 6, 7, 8, 9, 500])
+def test_an_object_may_be_nested_at_any_depth(depth: int) -> None:
+    deep = b'{"id": ' + b'[{"[": "}"}, ' * depth + b"1" + b"]" * depth + b"}"
+    assert bodies(b"[" + deep + b"," + deep + b"]", 11) == [deep, deep]
+    assert bodies(b"[" + deep + b"," + deep + b"]") == [deep, deep]
+
+
 @pytest.mark.parametrize("text", [b"", b" \n", b"[]", b"[ ]", b'{"data": []}'])
 def test_nothing_in_it_is_nothing_out_of_it(text: bytes) -> None:
     assert bodies(text, 1) == []
