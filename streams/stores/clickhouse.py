@@ -51,7 +51,32 @@ _ROW_ENCODING: Final = (TypeError, ValueError, AttributeError, ArithmeticError, 
 # ClickHouse's ErrorCodes by what they decide. Data: the same row will never be taken.
 _REFUSED: Final = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 691}
 # The same call may succeed later: limits, disks, networks.
-_TRANSIENT: Final = {3, 74, 75, 76, 159, 160, 164, 201, 202, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 439, 1000, 1001, 1002}
+_TRANSIENT: Final = {
+    3,
+    74,
+    75,
+    76,
+    159,
+    160,
+    164,
+    201,
+    202,
+    209,
+    210,
+    236,
+    241,
+    242,
+    243,
+    252,
+    279,
+    319,
+    394,
+    425,
+    439,
+    1000,
+    1001,
+    1002,
+}
 
 
 class StoreLocked(Exception):
@@ -128,7 +153,8 @@ class ClickHouseStore:
 
     async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         def read(client: Client) -> list[tuple[object, ...]]:
-            return list(client.query(sql, parameters=_bound(parameters), query_formats=READ_FORMATS).result_rows)
+            result = client.query(sql, parameters=_bound(parameters), query_formats=READ_FORMATS)
+            return result.result_rows  # type: ignore[return-value]  # tuples, though declared as any sequence
 
         return await self._run(self._reading, lambda: self._read(read))
 
@@ -316,7 +342,9 @@ def _escaped_bytes(value: bytes) -> str:
         return "".join(f"\\x{byte:02x}" for byte in value)
 
 
-_ESCAPES: Final = str.maketrans({"\\": r"\\", "'": r"\'", "\n": r"\n", "\t": r"\t", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"})
+_ESCAPES: Final = str.maketrans(
+    {"\\": r"\\", "'": r"\'", "\n": r"\n", "\t": r"\t", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"}
+)
 _SPECIAL: Final = re.compile(r"[\\'\n\t\r\0\x08\f]")
 
 
@@ -352,7 +380,7 @@ def _fits(value: Decimal, bound: int, scale: int) -> bool:
 
 def _list(name: str, value: object) -> Sequence[object]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{name}: {value!r} is no list")
+        raise ValueError(f"{name}: {value!r} is no list")  # noqa: TRY004 (a value of a row, not a mistake in the code)
     return value
 
 

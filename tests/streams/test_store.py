@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,18 @@ import pytest
 
 from streams.ports import StoreUnavailable
 from streams.stores.clickhouse import ClickHouseStore, StoreError, StoreLocked
+
+
+OPEN = "import sys, pathlib; from streams.stores.clickhouse import ClickHouseStore; ClickHouseStore.embedded(pathlib.Path(sys.argv[1]))"
+
+
+async def elsewhere(program: str, *arguments: object) -> tuple[int | None, str]:
+    """Run a program in another process; return its exit code and what it said on stderr."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *map(str, arguments), stderr=asyncio.subprocess.PIPE
+    )
+    _, error = await child.communicate()
+    return child.returncode, error.decode()
 
 
 async def test_the_sql_of_a_mistake_is_no_fault_of_the_data(store: ClickHouseStore) -> None:
@@ -40,11 +51,9 @@ async def test_a_closed_store_is_unavailable(chdb_folder: Path) -> None:
 
 
 async def test_a_folder_belongs_to_one_process(store: ClickHouseStore, chdb_folder: Path) -> None:
-    other = "import sys, pathlib; from streams.stores.clickhouse import ClickHouseStore; ClickHouseStore.embedded(pathlib.Path(sys.argv[1]))"
-    outcome = subprocess.run([sys.executable, "-c", other, str(chdb_folder)], capture_output=True, text=True, check=False)  # noqa: ASYNC221
-    assert outcome.returncode == 1
-    assert outcome.stderr.endswith(f"StoreLocked: the store {os.path.realpath(chdb_folder)} is in use by process {os.getpid()}\n")
-    assert StoreLocked.__name__ in outcome.stderr
+    code, error = await elsewhere(OPEN, chdb_folder)
+    assert code == 1
+    assert f"{StoreLocked.__name__}: the store {chdb_folder} is in use by process {os.getpid()}\n" in error
     assert await store.query("SELECT 1") == [(1,)]
 
 
