@@ -11,7 +11,7 @@ from schemas.events import Document, Patch
 from schemas.ocpi.checks import SENSE
 from schemas.ocpi.dialect import Level, Lifted, Lowered, Refused
 from schemas.ocpi.spec import CleanDecoder, Extent, Spec
-from schemas.ocpi.validation import Report, validator
+from schemas.ocpi.validation import Enough, Report, validator
 from schemas.types import Finding, Json, Loss, Module, Verb, instant, party_of
 
 Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
@@ -151,7 +151,10 @@ class _Reader:
         """Do what `read` does for any body, slowly."""
         value = codec.parse(body)
         report = Report()
-        kept = self.check(value, "", report)
+        try:
+            kept = self.check(value, "", report)
+        except Enough:
+            raise Refused(report.findings()) from None
         if isinstance(kept, dict) and not report.errors:
             if self.sense is not None:
                 self.sense.remark(kept, "", report)

@@ -22,8 +22,15 @@ _LOOSE: Final = re.compile(
 )
 
 
+class Enough(Exception):
+    """An object is refused and its report is full: reading on would only cost time."""
+
+
 class Report:
-    """Findings in the order of the object's table. After MAX_FINDINGS they are only counted, but for the first error."""
+    """Findings in the order of the object's table. After MAX_FINDINGS they are only counted, but for the first error.
+
+    Then, with an error among them, `add` raises Enough.
+    """
 
     def __init__(self) -> None:
         self.errors = 0
@@ -38,6 +45,8 @@ class Report:
             self._findings.append(Finding(pointer, rule, severity, message))
         else:
             self._more += 1
+            if self.errors:
+                raise Enough
 
     def error(self, pointer: str, rule: str, message: str) -> None:
         """Note what refuses the object."""
@@ -50,7 +59,12 @@ class Report:
     def findings(self) -> tuple[Finding, ...]:
         """Return the remarks."""
         if self._more:
-            return *self._findings, Finding("", "more_findings", "info", f"{self._more} more remarks are left out")
+            return *self._findings, Finding(
+                "",
+                "more_findings",
+                "info",
+                f"{self._more} more remarks are left out" if not self.errors else "the rest is left out",
+            )
         return tuple(self._findings)
 
 
