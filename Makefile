@@ -14,10 +14,10 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## two simulated CPOs and an eMSP over real HTTP, ending with verify
-	@$(RUN)/python -m roamlog.cli demo
+	@$(RUN)/roamlog demo
 
 serve: $(READY) ## keep one running on ./data
-	@$(RUN)/python -m roamlog.cli serve --data ./data
+	@$(RUN)/roamlog serve --data ./data
 
 test: $(READY) ## the whole test suite, with coverage
 	@$(RUN)/python -m pytest --cov --cov-report=term:skip-covered
@@ -31,7 +31,7 @@ bench: $(READY) ## every benchmark beside its peers; figures to benchmarks/resul
 	@$(RUN)/python -m benchmarks
 
 kill-test: $(READY) ## kill -9 and SIGTERM of serve at 50 random moments under load (the tests do 5)
-	@ROAMLOG_KILLS=50 $(RUN)/python -m pytest tests/system -k kill --durations=0 -rA
+	@ROAMLOG_KILLS=50 $(RUN)/python -m pytest tests/system/test_kill.py -s
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	@$(RUN)/python -m pip install --quiet uv

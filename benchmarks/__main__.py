@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
@@ -47,6 +48,8 @@ def main() -> int:
                 console.print(f"[bold]{name}[/bold] did not run: {missing}", style="red", highlight=False)
                 failed = True
                 continue
+        if busy := _busy(facts):
+            result = structs.replace(result, remarks=[*result.remarks, busy])
         show(name, result)
         figures[name] = {"machine": facts, "quick": chosen.quick, **as_json(result)}
         failed = failed or any(ratio.met is False for ratio in result.ratios)
@@ -56,6 +59,14 @@ def main() -> int:
     if chosen.json:
         chosen.json.write_bytes(written(figures))
     return 1 if failed else 0
+
+
+def _busy(facts: dict[str, object]) -> str:
+    """Return what to say of a machine that others were using when the run began; '' for a calm one."""
+    load, cores = facts["load_average_before"], facts["cores"]
+    assert isinstance(load, float)
+    assert isinstance(cores, int)
+    return f"the machine was busy before the run: load average {load} on {cores} cores" if load > cores / 2 else ""
 
 
 def as_json(result: Result) -> dict[str, object]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 VERSIONS_OF: Final = (
-    *("roamlog", "aiokafka", "chdb-core-lite", "clickhouse-connect", "fastapi", "fastavro"),
+    *("roamlog", "aiokafka", "chdb-core", "clickhouse-connect", "fastapi", "fastavro"),
     *("httptools", "msgspec", "starlette", "uvicorn", "uvloop"),
 )
 
