@@ -9,6 +9,7 @@ import hashlib
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ from streams.topics import REJECTED
 
 ROUND_RECORDS: Final = 5_000
 ROUND_WAIT_S: Final = 0.2
+LOAD_KEYS: Final = 2_000
 POISON_IN_A_ROW: Final = 1_000
 POISON_WINDOW: Final = 100_000
 RETRY_FIRST_S: Final = 0.1
@@ -81,12 +83,34 @@ class _Block(NamedTuple):
     name: str
     rows: list[tuple[object, ...]]
     sources: list[tuple[str, int, int]]
+    projection: str
     state: bool = False
 
 
 class _Bad(NamedTuple):
+    """A record that will never succeed; `projection` is None where it cannot even be read, else whose fold refuses it."""
+
     record: Record
     reason: str
+    projection: str | None = None
+
+
+class _Batch:
+    """Records on their way: decoded, folded into rows, then inserted. `kept` has the states by the work's table."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        recorded: Sequence[tuple[Record, Recorded]],
+        bad: list[_Bad],
+        reached: dict[TopicPartition, Reached],
+    ) -> None:
+        self.records = records
+        self.recorded = recorded
+        self.bad = bad
+        self.reached = reached
+        self.blocks: list[_Block] = []
+        self.kept: dict[str, dict[Key, _Kept]] = {}
 
 
 class Projector:
@@ -118,6 +142,7 @@ class Projector:
         self._save_positions = save_positions
         self._poison_in_a_row = 0
         self._recent: list[tuple[int, int]] = []
+        self._folded: _Batch | None = None
 
     def topics(self) -> tuple[str, ...]:
         """Return the topics that the projections read."""
@@ -125,6 +150,7 @@ class Projector:
 
     def start_at(self, positions: Mapping[TopicPartition, Reached]) -> None:
         """Set where to go on; partitions that are not named start at 0."""
+        self._folded = None
         self.positions = {
             TopicPartition(topic, partition): positions.get(TopicPartition(topic, partition), Reached(0, 0))
             for topic in self.topics()
@@ -134,107 +160,129 @@ class Projector:
     async def round(
         self, *, wait_s: float = ROUND_WAIT_S, max_records: int = ROUND_RECORDS, upto: Mapping[TopicPartition, int] | None = None
     ) -> Round:
-        """Fold the next records, at most `max_records`, not beyond the offsets of `upto`; waits `wait_s` when there are none.
+        """Insert the records folded last and fold the next meanwhile; returns what was inserted.
 
+        Folds at most `max_records`, not beyond the offsets of `upto`; waits `wait_s` when there is nothing at all to do.
         Retries for as long as the store is away. Raises StopTheLine, LogUnavailable and whatever is a defect.
         """
-        start = {
-            tp: at.next_offset for tp, at in self.positions.items() if upto is None or at.next_offset < upto.get(tp, 0)
-        }
-        if not start:
+        batch = self._folded or await self._next(self.positions, wait_s, max_records, upto)
+        self._folded = None
+        if batch is None:
             return Round(0, 0, {})
+        inserting = asyncio.ensure_future(self._insert_all(batch))
+        following: _Batch | None = None
+        try:
+            following = await self._next(batch.reached, 0, max_records, upto, behind=batch)
+        finally:
+            await asyncio.wait([inserting])
+            refused = inserting.result()
+        if refused and following is not None:
+            following = await self._fold(following.records)  # it was folded upon states that did not come to stand
+        self._folded = following
+        return await self._settle(batch)
+
+    async def flush(self) -> Round:
+        """Insert what is folded already and fold nothing more: the projections may be exchanged afterwards."""
+        batch, self._folded = self._folded, None
+        if batch is None:
+            return Round(0, 0, {})
+        await self._insert_all(batch)
+        return await self._settle(batch)
+
+    async def _next(
+        self,
+        positions: Mapping[TopicPartition, Reached],
+        wait_s: float,
+        max_records: int,
+        upto: Mapping[TopicPartition, int] | None,
+        *,
+        behind: "_Batch | None" = None,
+    ) -> "_Batch | None":
+        """Fetch and fold the records at `positions`, upon the states of the batch that is being inserted."""
+        start = {tp: at.next_offset for tp, at in positions.items() if upto is None or at.next_offset < upto.get(tp, 0)}
+        if not start:
+            return None
         batches = await self._log.fetch(start, max_records=max_records, wait_s=wait_s)
         records = [
-            record
-            for tp, batch in batches.items()
-            for record in batch
-            if upto is None or record.offset < upto.get(tp, 0)
+            record for tp, batch in batches.items() for record in batch if upto is None or record.offset < upto.get(tp, 0)
         ]
-        return await self.take(records)
+        return await self._fold(records, behind) if records else None
 
-    async def take(self, records: Sequence[Record]) -> Round:
-        """Fold these records (in offset order per partition) and save how far that is."""
-        if not records:
-            return Round(0, 0, {})
-        recorded, bad = await self._run(_decode_all, records, self._log.epoch)
-        unread = {_place(b.record) for b in bad}
-        bad = [*bad, *await _patiently(lambda: self._fold_and_insert(recorded, unread))]
-        if bad and self._dead_letter:
-            await self._log.append([_dead_letter(b, self._clock) for b in bad])
-        self._judge(records, bad)
-        reached = dict(self.positions)
-        newest = {tp: at.received_at for tp, at in self.positions.items()}
-        for record, event in recorded:
-            tp = TopicPartition(record.topic, record.partition)
-            newest[tp] = max(newest.get(tp, 0), event.envelope.received_at)
-        for record in records:
-            tp = TopicPartition(record.topic, record.partition)
-            reached[tp] = Reached(record.offset + 1, newest.get(tp, 0))
-        moved = {tp: at for tp, at in reached.items() if at != self.positions.get(tp)}
-        if self._save_positions:
-            serving = [work.generation for work in self.works]
-            await _patiently(lambda: self._generations.save(serving, moved))
-        self.positions = reached
-        return Round(len(records), len(bad), moved)
+    async def _fold(self, records: Sequence[Record], behind: "_Batch | None" = None) -> "_Batch":
+        """Decode and fold records (in offset order per partition) into rows."""
+        recorded, unread = await self._run(_decode_all, records, self._log.epoch)
+        before = self.positions if behind is None else behind.reached
+        batch = _Batch(records, recorded, unread, _reached(before, records, recorded))
+        await self._fold_into(batch, behind)
+        return batch
 
-    async def _fold_and_insert(self, recorded: Sequence[tuple[Record, Recorded]], known: set[tuple[str, int, int]]) -> list[_Bad]:
-        """Fold and insert until every block is taken; returns the records that turned out to be poison on the way."""
-        bad: list[_Bad] = []
-        excluded = set(known)
+    async def _fold_into(self, batch: "_Batch", behind: "_Batch | None") -> None:
+        batch.blocks, batch.kept = [], {}
+        for work in self.works:
+            refused = {_place(b.record) for b in batch.bad if b.projection == work.projection.name}
+            keyed = await self._run(_keyed, work, batch.recorded, refused)
+            states, missing = await self._run(_known, work, keyed, {} if behind is None else behind.kept.get(work.source, {}))
+            if missing:
+                states |= await _patiently(partial(self._stored, work, missing))
+            folded = await self._run(_fold_all, work, states, keyed)
+            batch.bad.extend(folded.bad)
+            batch.blocks += [*folded.facts, folded.current]
+            batch.kept[work.source] = folded.kept
+        batch.blocks.sort(key=lambda block: block.state)  # derived rows before the states that vouch for them
+
+    async def _insert_all(self, batch: "_Batch") -> bool:
+        """Insert the batch's rows; rows that the store refuses make their records poison, and the rest is folded anew.
+
+        Returns whether that happened.
+        """
+        refused = False
         while True:
-            blocks: list[_Block] = []
-            kept: list[tuple[Work, dict[Key, _Kept]]] = []
-            for work in self.works:
-                states = await self._states(work, recorded, excluded)
-                folded = await self._run(_fold_all, work, states, recorded, excluded, self._log.epoch)
-                bad.extend(folded.bad)
-                excluded.update(_place(b.record) for b in folded.bad)
-                blocks.extend(folded.facts)
-                kept.append((work, folded.kept))
-                blocks.append(folded.current)
-            blocks.sort(key=lambda block: block.state)  # derived rows before the states that vouch for them
             try:
-                for block in blocks:
-                    await self._insert(block)
+                for block in batch.blocks:
+                    await _patiently(partial(self._insert, block))
             except _RefusedRecord as refusal:
+                refused = True
                 topic, partition, version = refusal.source
                 found = next(
                     record
-                    for record, event in recorded
+                    for record, event in batch.recorded
                     if (record.topic, record.partition, event.version) == (topic, partition, version)
                 )
-                bad.append(_Bad(found, refusal.reason))
-                excluded.add(_place(found))
+                batch.bad.append(_Bad(found, refusal.reason, refusal.projection))
+                for work in self.works:
+                    for key in batch.kept[work.source]:
+                        work.cache.discard(key)
+                await self._fold_into(batch, None)
                 continue
-            for work, entries in kept:
-                for key, entry in entries.items():
+            for work in self.works:
+                for key, entry in batch.kept[work.source].items():
                     work.cache.put(key, entry)
-            return bad
+            return refused
 
-    async def _states(
-        self, work: Work, recorded: Sequence[tuple[Record, Recorded]], excluded: set[tuple[str, int, int]]
-    ) -> dict[Key, _Kept]:
-        """Return the present states of all keys of the round, from the cache, else by one IN query."""
+    async def _settle(self, batch: "_Batch") -> Round:
+        """Put the poison aside and save how far that is."""
+        if batch.bad and self._dead_letter:
+            once = {_place(b.record): b for b in reversed(batch.bad)}
+            await self._log.append([_dead_letter(b, self._clock) for b in once.values()])
+        self._judge(batch.records, batch.bad)
+        moved = {tp: at for tp, at in batch.reached.items() if at != self.positions.get(tp)}
+        if self._save_positions:
+            serving = [work.generation for work in self.works]
+            await _patiently(lambda: self._generations.save(serving, moved))
+        self.positions = batch.reached
+        return Round(len(batch.records), len(batch.bad), moved)
+
+    async def _stored(self, work: Work, missing: Sequence[Key]) -> dict[Key, _Kept]:
+        """Return the states of these keys that the table has, by IN queries."""
+        width = len(work.current.order_by)
         states: dict[Key, _Kept] = {}
-        missing: set[Key] = set()
-        topics = work.projection.topics
-        for record, event in recorded:
-            if record.topic not in topics or (excluded and _place(record) in excluded):
-                continue
-            key = work.projection.key(event)
-            if key is None or key in states or key in missing:
-                continue
-            cached = work.cache.get(key)
-            if cached is None:
-                missing.add(key)
-            else:
-                states[key] = cached
-        if missing:
-            width = len(work.current.order_by)
-            wanted: list[object] = list(missing) if width > 1 else [key[0] for key in missing]
+        for first in range(0, len(missing), LOAD_KEYS):
+            some = missing[first : first + LOAD_KEYS]
+            wanted: list[object] = list(some) if width > 1 else [key[0] for key in some]
             for row in await self._store.query(work.load, {"keys": wanted}):
-                key = tuple(_string(part) for part in row[:width])
-                states[key] = _Kept(_bytes(row[width]), _bytes(row[width + 1]), int(str(row[width + 2])))
+                states[tuple([_string(part) for part in row[:width]])] = _Kept(
+                    _bytes(row[width]), _bytes(row[width + 1]), int(str(row[width + 2]))
+                )
         return states
 
     async def _insert(self, block: _Block) -> None:
@@ -246,14 +294,14 @@ class Projector:
             await self._store.insert(block.name, names, block.rows, _token(block))
         except RefusedRow as refused:
             if len(block.rows) == 1:
-                raise _RefusedRecord(block.sources[0], f"{block.table.name} refuses the row: {refused}") from refused
+                raise _RefusedRecord(block, f"{block.table.name} refuses the row: {refused}") from refused
             middle = len(block.rows) // 2
             await self._insert(block._replace(rows=block.rows[:middle], sources=block.sources[:middle]))
             await self._insert(block._replace(rows=block.rows[middle:], sources=block.sources[middle:]))
 
     def _judge(self, records: Sequence[Record], bad: Sequence[_Bad]) -> None:
         """Stop the line at 1,000 poisonous records in a row, or above 1 % of the last 100,000 and at least 1,000."""
-        self._recent.append((len(records), len(bad)))
+        self._recent.append((len(records), len({_place(b.record) for b in bad})))
         while len(self._recent) > 1 and sum(n for n, _ in self._recent[1:]) >= POISON_WINDOW:
             self._recent.pop(0)
         poisonous = {_place(b.record) for b in bad}
@@ -289,10 +337,22 @@ def _place(record: Record) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 
+def _reached(
+    before: Mapping[TopicPartition, Reached], records: Sequence[Record], recorded: Sequence[tuple[Record, Recorded]]
+) -> dict[TopicPartition, Reached]:
+    newest = {tp: at.received_at for tp, at in before.items()}
+    for record, event in recorded:
+        tp = TopicPartition(record.topic, record.partition)
+        newest[tp] = max(newest.get(tp, 0), event.envelope.received_at)
+    last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
+    return dict(before) | {tp: Reached(offset + 1, newest.get(tp, 0)) for tp, offset in last.items()}
+
+
 class _RefusedRecord(Exception):
-    def __init__(self, source: tuple[str, int, int], reason: str) -> None:
+    def __init__(self, block: _Block, reason: str) -> None:
         super().__init__(reason)
-        self.source = source
+        self.source = block.sources[0]
+        self.projection = block.projection
         self.reason = reason
 
 
@@ -346,30 +406,46 @@ def _envelope_of(rejected: Rejected) -> Envelope:
     )
 
 
-def _fold_all(
-    work: Work,
-    states: Mapping[Key, _Kept],
-    recorded: Iterable[tuple[Record, Recorded]],
-    excluded: set[tuple[str, int, int]],
-    epoch: int,
-) -> _Folded:
-    """Fold every record of the projection's topics, each key in offset order. Pure but for the objects it returns."""
+def _keyed(
+    work: Work, recorded: Sequence[tuple[Record, Recorded]], excluded: set[tuple[str, int, int]]
+) -> list[tuple[Record, Recorded, Key]]:
+    """Return the events that concern the projection, with their keys."""
+    topics, key_of = work.projection.topics, work.projection.key
+    return [
+        (record, event, key)
+        for record, event in recorded
+        if record.topic in topics and (not excluded or _place(record) not in excluded) and (key := key_of(event)) is not None
+    ]
+
+
+def _known(
+    work: Work, keyed: Sequence[tuple[Record, Recorded, Key]], ahead: Mapping[Key, _Kept]
+) -> tuple[dict[Key, _Kept], list[Key]]:
+    """Return the states at hand (`ahead`: of the batch that is being inserted, then the cache's) and the keys without."""
+    states: dict[Key, _Kept] = {}
+    missing: list[Key] = []
+    for key in {key: None for _, _, key in keyed}:
+        found = ahead.get(key) or work.cache.get(key)
+        if found is None:
+            missing.append(key)
+        else:
+            states[key] = found
+    return states, missing
+
+
+def _fold_all(work: Work, states: Mapping[Key, _Kept], keyed: Sequence[tuple[Record, Recorded, Key]]) -> _Folded:
+    """Fold the events, each key in offset order. Pure but for the objects it returns."""
     projection = work.projection
-    topics = projection.topics
     live: dict[Key, Any] = {}
     newest: dict[Key, int] = {}
     source: dict[Key, tuple[str, int, int]] = {}
     touched: set[Key] = set()
     facts: dict[str, _Block] = {
-        table.name: _Block(table, tables.physical(table, work.generation.suffix), [], []) for table in projection.facts
+        table.name: _Block(table, tables.physical(table, work.generation.suffix), [], [], projection.name)
+        for table in projection.facts
     }
     bad: list[_Bad] = []
-    for record, event in recorded:
-        if record.topic not in topics or (excluded and _place(record) in excluded):
-            continue
-        key = projection.key(event)
-        if key is None:
-            continue
+    for record, event, key in keyed:
         if key not in newest:
             kept = states.get(key)
             live[key] = None if kept is None else projection.decode(key, kept.doc, kept.state)
@@ -380,7 +456,7 @@ def _fold_all(
         try:
             after, derived = projection.fold(before, event)
         except (Poison, msgspec.DecodeError, ValueError) as fault:
-            bad.append(_Bad(record, str(fault)))
+            bad.append(_Bad(record, str(fault), projection.name))
             continue
         origin = (record.topic, record.partition, event.version)
         for fact in derived:
@@ -390,7 +466,7 @@ def _fold_all(
         if after is not before:
             live[key], newest[key], source[key] = after, event.version, origin
             touched.add(key)
-    current = _Block(work.current, work.source, [], [], state=True)
+    current = _Block(work.current, work.source, [], [], projection.name, state=True)
     entries: dict[Key, _Kept] = {}
     for key in sorted(touched):
         row = projection.row(key, live[key])
@@ -403,15 +479,11 @@ def _fold_all(
 
 def _token(block: _Block) -> str:
     """Return the deduplication token: it only spares work, because versions make a repeated insert harmless."""
-    lanes: dict[tuple[str, int], list[int]] = {}
-    for topic, partition, version in block.sources:
-        lanes.setdefault((topic, partition), []).append(version)
-    spans = ",".join(f"{t}-{p}:{min(v)}-{max(v)}" for (t, p), v in sorted(lanes.items()))
-    digest = hashlib.blake2b(digest_size=16)
-    for row in block.rows:  # documents, states and texts determine the numbers beside them
-        texts = [part if isinstance(part, bytes) else part.encode() for part in row if isinstance(part, bytes | str)]
-        digest.update(b"\0".join(texts))
-    return f"{block.name}|{hashlib.blake2b(spans.encode(), digest_size=8).hexdigest()}|{digest.hexdigest()}"
+    digest = hashlib.blake2b(repr(block.sources).encode(), digest_size=16)
+    # Documents, states and event_ids determine the numbers and texts beside them.
+    for column in [place for place, value in enumerate(block.rows[0]) if isinstance(value, bytes)]:
+        digest.update(b"\0".join([row[column] for row in block.rows]))  # type: ignore[misc]
+    return f"{block.name}|{digest.hexdigest()}"
 
 
 def _dead_letter(bad: _Bad, clock: Clock) -> Entry:
@@ -422,7 +494,7 @@ def _dead_letter(bad: _Bad, clock: Clock) -> Entry:
         received_at=clock.now(),
         source="poison",
         connection="",
-        reason=bad.reason,
+        reason=bad.reason if bad.projection is None else f"{bad.projection}: {bad.reason}",
         body=record.value,
         body_length=len(record.value),
         body_sha256=hashlib.sha256(record.value).digest(),

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from schemas.columns import DECIMAL, column_decimal
 from schemas.events import CdrPosted, Document, SessionPatched, SessionReplaced
-from schemas.types import Instant, identity, instant
+from schemas.types import Instant, identity
 from streams.lastwriter import LastWriter, Stamp, patched, replaced, stamp
 from streams.projection import Column, Fact, Key, Recorded, Table
 from streams.projections.cdrs import charging_key, columns_of
@@ -25,8 +25,6 @@ LEDGER: Final = Table(
         Column("standing", "LowCardinality(String)"),
         Column("session_id", "String"),
         Column("session_status", "LowCardinality(String)"),
-        Column("session_energy_kwh", f"Nullable({DECIMAL})"),
-        Column("session_end", "Nullable(DateTime64(6, 'UTC'))"),
         Column("cdr_ids", "Array(String)"),
         Column("credit_ids", "Array(String)"),
         Column("currency", "LowCardinality(String)"),
@@ -53,7 +51,9 @@ Standing = Literal[
     "mixed_currencies",  # the CDRs cannot be added up
 ]
 
-_NEEDED: Final = ("status", "kwh", "end_date_time", "id")
+_NEEDED: Final = ("status", "id")
+"""What the balance needs of a Session; energy and times are joined from `sessions`, which shares the key."""
+
 _REMEMBERED: Final = 16
 
 
@@ -99,8 +99,6 @@ class LedgerState(Struct, frozen=True, array_like=True):
 class _Session(Struct):
     id: str | None = None
     status: str = ""
-    kwh: Decimal | None = None
-    end_date_time: str | None = None
 
 
 _session: Final = msgspec.json.Decoder(_Session)
@@ -140,7 +138,10 @@ class Ledger:
             case SessionReplaced(document):
                 after = _session_event(before, _needed(document), recorded, put=True)
             case SessionPatched(patch):
-                after = _session_event(before, _needed(patch.set), recorded, put=False)
+                changes = _needed(patch.set)
+                if not changes:  # most PATCHes of a running Session: energy and periods
+                    return state, ()
+                after = _session_event(before, changes, recorded, put=False)
             case CdrPosted(cdr):
                 after = _cdr_event(before, cdr, recorded)
             case _:
@@ -187,8 +188,6 @@ class Ledger:
             standing,
             identity(session.id or ""),
             session.status,
-            None if session.kwh is None else column_decimal(session.kwh),
-            instant(session.end_date_time) if session.end_date_time else None,
             [entry.id for entry in entries if entry.credit_of is None],
             [entry.id for entry in entries if entry.credit_of is not None],
             entries[0].currency if summable else "",

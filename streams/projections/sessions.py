@@ -97,10 +97,11 @@ class _Header(Struct, frozen=True, array_like=True):
 
 
 class SessionState(Struct, frozen=True):
-    """A Session with who wrote what. `fields` is the merged document, charging_periods included."""
+    """A Session with who wrote what. `fields` is the merged document, charging_periods included, `doc` its JSON."""
 
     fields: Document
     header: _Header
+    doc: bytes = b"{}"
 
     @property
     def served(self) -> bool:
@@ -182,12 +183,17 @@ class Sessions:
         header = after.header
         after = SessionState(
             after.fields,
-            msgspec.structs.replace(
-                header,
-                event_ids=(*header.event_ids[-REMEMBERED + 1 :], envelope.event_id),
-                first_seen=header.first_seen or (envelope.received_at if after.served else 0),
-                changed_at=max(header.changed_at, envelope.received_at) if changed else header.changed_at,
+            _Header(
+                header.writer,
+                header.periods,
+                header.addressed_to,
+                header.addressed_at,
+                header.first_seen or (envelope.received_at if after.served else 0),
+                max(header.changed_at, envelope.received_at) if changed else header.changed_at,
+                header.parked,
+                (*header.event_ids[-REMEMBERED + 1 :], envelope.event_id),
             ),
+            _json.encode(after.fields) if changed else before.doc,
         )
         history = (
             envelope.party,
@@ -199,17 +205,17 @@ class Sessions:
             envelope.last_updated,
             envelope.received_at,
             int(changed),
-            _json.encode(after.fields),
+            after.doc,
         )
         return after, [Fact(SESSION_HISTORY, history), *findings(SESSION_FINDINGS, recorded, envelope.key[0], seen)]
 
     def decode(self, key: Key, doc: bytes, state: bytes) -> SessionState:
         """Read a state back from its row."""
-        return SessionState(_document.decode(doc), _header_decoder.decode(state))
+        return SessionState(_document.decode(doc), _header_decoder.decode(state), doc)
 
     def row(self, key: Key, state: SessionState) -> tuple[object, ...]:
         """Return the current row; a parked Session's row holds what its PATCHes said and `served` 0."""
-        doc, header = _json.encode(state.fields), state.header
+        doc, header = state.doc, state.header
         at = _columns.decode(doc)
         return (
             *key,

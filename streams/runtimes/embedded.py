@@ -171,6 +171,7 @@ class Embedded:
             if left < ROUND_RECORDS:
                 break
         async with self._turn:
+            await self._main.flush()
             here = {lane: at.next_offset for lane, at in self._main.positions.items() if lane.topic in work.projection.topics}
             await self._fill(solo, here, title, told)
             await self._generations.serve(work.projection, work.generation)
