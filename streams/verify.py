@@ -58,10 +58,13 @@ def _sql(table: Table, served: Generation, shadow: Generation) -> str:
     return f"""
 SELECT {keys}, if(min(side) = max(side), min(side), 3) AS sides
 FROM (
-    SELECT {keys}, 1 AS side, cityHash64(toString(tuple(*))) AS content, 0 AS later FROM {tables.physical(table, shadow.suffix)} FINAL
+    SELECT {keys}, 1 AS side, cityHash64(toString(tuple(*))) AS content, 0 AS later
+    FROM {tables.physical(table, shadow.suffix)} FINAL
     UNION ALL
     SELECT {keys}, 2 AS side, cityHash64(toString(tuple(*))) AS content,
-        {offset} >= transform(partition, {{partitions:Array(UInt16)}}, {{ends:Array(UInt64)}}, toUInt64(0)) AS later
+        {offset} >= transform(
+            partition, {{partitions:Array(UInt16)}}, {{ends:Array(UInt64)}}, toUInt64(0)
+        ) AS later
     FROM {tables.physical(table, served.suffix)} FINAL
 )
 GROUP BY {keys}

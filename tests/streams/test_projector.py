@@ -15,6 +15,8 @@ from streams.errors import StopTheLine
 from streams.generations import Generations
 from streams.logs.memory import MemoryLog
 from streams.ports import Entry, Position, TableStore
+from streams.projections.cdrs import Cdrs
+from streams.projections.sessions import Sessions
 from streams.projector import POISON_IN_A_ROW, Projector, Work
 from streams.runtimes.embedded import Embedded
 from streams.topics import CHARGING, REJECTED
@@ -56,7 +58,7 @@ async def drain(runtime: Embedded) -> None:
 
 async def contents(store: TableStore) -> dict[str, list[tuple[Any, ...]]]:
     """Return what every table serves, without the order of equal keys."""
-    return {table: sorted(await store.query(f"SELECT * FROM {table}"), key=repr) for table in TABLES}  # noqa: S608
+    return {table: sorted(await store.query(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
 
 
 async def folded_at_once(store: TableStore, events: Sequence[Envelope]) -> dict[str, list[tuple[Any, ...]]]:
@@ -106,7 +108,9 @@ class CrashingStore:
 
 @pytest.mark.parametrize("position", range(1, len(SCENARIO)))
 @pytest.mark.parametrize("inserts", [0, 1, 3])
-async def test_a_crash_at_any_position_changes_nothing(two_stores: tuple[TableStore, TableStore], position: int, inserts: int) -> None:
+async def test_a_crash_at_any_position_changes_nothing(
+    two_stores: tuple[TableStore, TableStore], position: int, inserts: int
+) -> None:
     undisturbed, store = two_stores
     expected = await folded_at_once(undisturbed, SCENARIO)
     log = MemoryLog()
@@ -196,8 +200,7 @@ async def test_readers_can_wait_for_their_own_write(store: TableStore) -> None:
 async def test_a_projection_that_stands_behind_catches_up_alone_and_joins(store: TableStore) -> None:
     log = MemoryLog()
     await log.append([entry(event) for event in SCENARIO])
-    some = projections()[:2]
-    first = Embedded(log, "log-1", store, some, clock=FixedClock(T0))
+    first = Embedded(log, "log-1", store, (Sessions(), Cdrs()), clock=FixedClock(T0))
     await first.start()
     await drain(first)
     await first.close()
@@ -227,7 +230,7 @@ async def test_the_dead_letter_says_where_the_record_stands(store: TableStore) -
     await log.append([Entry(CHARGING, b"k", b"garbage")])
     generations = Generations(store, "log-1", log.epoch)
     await generations.prepare()
-    sessions = projections()[0]
+    sessions = Sessions()
     work = Work(sessions, await generations.create(sessions), 1_000_000)
     projector = Projector(log, store, generations, [work], clock=FixedClock(T0))
     projector.start_at({})

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,17 +11,43 @@ import pytest
 from streams.ports import StoreUnavailable
 from streams.stores.clickhouse import ClickHouseStore, StoreError, StoreLocked
 
+PROGRAM = """
+import asyncio, os, sys
+from pathlib import Path
+from streams.stores.clickhouse import ClickHouseStore
 
-OPEN = "import sys, pathlib; from streams.stores.clickhouse import ClickHouseStore; ClickHouseStore.embedded(pathlib.Path(sys.argv[1]))"
+async def main() -> None:
+    store = ClickHouseStore.embedded(Path(sys.argv[1]), readers=1)
+    WORK
+    await store.close()
+
+asyncio.run(main())
+"""
+FILL = """
+    await store.command("CREATE TABLE t (a UInt32, b String) ENGINE = MergeTree ORDER BY a SETTINGS old_parts_lifetime = 1000")
+    for i in range(3):
+        await store.insert("t", ("a", "b"), [(j, os.urandom(50)) for j in range(500)])
+"""
+COUNT = """
+    sys.stderr.write(repr(await store.query("SELECT count() FROM t")))
+"""
+CHECK = """
+    await store.check()
+"""
 
 
-async def elsewhere(program: str, *arguments: object) -> tuple[int | None, str]:
-    """Run a program in another process; return its exit code and what it said on stderr."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, *map(str, arguments), stderr=asyncio.subprocess.PIPE
-    )
+async def elsewhere(folder: Path, work: str = "") -> tuple[int | None, str]:
+    """Open the folder in another process and do the work; return its exit code and what it said on stderr."""
+    program = PROGRAM.replace("    WORK\n", work)
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(folder), stderr=asyncio.subprocess.PIPE)
     _, error = await child.communicate()
     return child.returncode, error.decode()
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    found = list(folder.glob(pattern))
+    assert found
+    return found
 
 
 async def test_the_sql_of_a_mistake_is_no_fault_of_the_data(store: ClickHouseStore) -> None:
@@ -51,7 +78,7 @@ async def test_a_closed_store_is_unavailable(chdb_folder: Path) -> None:
 
 
 async def test_a_folder_belongs_to_one_process(store: ClickHouseStore, chdb_folder: Path) -> None:
-    code, error = await elsewhere(OPEN, chdb_folder)
+    code, error = await elsewhere(chdb_folder)
     assert code == 1
     assert f"{StoreLocked.__name__}: the store {chdb_folder} is in use by process {os.getpid()}\n" in error
     assert await store.query("SELECT 1") == [(1,)]
@@ -61,3 +88,49 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreUnavailable, match="file/store cannot be opened for writing: Not a directory"):
         ClickHouseStore.embedded(tmp_path / "file" / "store")
+
+
+@pytest.fixture
+async def filled(tmp_path: Path) -> Path:
+    """A store that another process filled and closed."""
+    assert await elsewhere(tmp_path / "store", FILL) == (0, "")
+    return tmp_path / "store"
+
+
+async def test_a_closed_store_is_opened_again_with_its_rows(filled: Path) -> None:
+    assert await elsewhere(filled, COUNT) == (0, "[(1500,)]")
+    assert await elsewhere(filled, CHECK) == (0, "")
+
+
+async def test_parts_that_cannot_be_loaded_are_said_at_opening(filled: Path) -> None:
+    for file in files(filled, "store/*/*/all_*/count.txt"):
+        file.write_bytes(b"")
+    code, error = await elsewhere(filled)
+    assert code == 1
+    assert "StoreDamaged: the store" in error
+    assert "parts that it could not read, some of table t\n" in error
+
+
+async def test_metadata_that_cannot_be_read_are_said_at_opening(filled: Path) -> None:
+    for metadata in files(filled, "store/*/*/t.sql"):
+        metadata.write_text("ATTACH TABLE (")
+    code, error = await elsewhere(filled)
+    assert code == 1
+    assert f"StoreDamaged: the store {filled} cannot be opened, its metadata is not readable (" in error
+
+
+async def test_bytes_that_changed_within_a_part_are_found_by_a_check(filled: Path) -> None:
+    for data in files(filled, "store/*/*/all_*/data.bin"):
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        data.write_bytes(content)
+    code, error = await elsewhere(filled, CHECK)
+    assert code == 1
+    assert "StoreDamaged: part all_" in error
+
+
+async def test_a_folder_that_was_emptied_is_a_new_store(filled: Path) -> None:
+    shutil.rmtree(filled)
+    code, error = await elsewhere(filled, COUNT)
+    assert code == 1
+    assert "StoreError: Code: 60." in error
