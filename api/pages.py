@@ -1,0 +1,178 @@
+"""Pages of objects in the order in which they came, read by key and not by number: page 3,000 costs what page 1 costs."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from api.access import Reader
+from api.cursor import Cursor, Window
+from api.parameters import ListQuery
+from api.twins import Twins
+from schemas.types import EARLIEST, LATEST, Instant, Module
+from streams.ports import TableStore
+from streams.topics import CHARGING
+
+BEHIND_US: Final = 60_000_000
+"""How far behind the present a list may end (microseconds); so much earlier does a window begin to look for late changes."""
+
+VISIBLE: Final = "(party IN {owners:Array(String)} OR addressed_to IN {addressees:Array(String)})"
+
+# last_updated decides, as the specification says. A change that came inside the window with an older last_updated belongs
+# to it too: its reader has crawled past that last_updated, and would never see it. `arrived_from` lies before date_from
+# because the crawl before may have ended so much before its own end.
+CHANGED: Final = """last_updated < fromUnixTimestamp64Micro({date_to:Int64}, 'UTC')
+  AND (last_updated >= fromUnixTimestamp64Micro({date_from:Int64}, 'UTC')
+    OR changed_at >= fromUnixTimestamp64Micro({arrived_from:Int64}, 'UTC')
+   AND changed_at < fromUnixTimestamp64Micro({date_to:Int64}, 'UTC'))"""
+
+# ClickHouse sorts the keys of all rows that match and then reads the documents of one page only ("lazy materialisation").
+# It does so up to a LIMIT that is a setting; beyond it, every document of the table would be read for each page.
+LAZY: Final = "query_plan_optimize_lazy_materialization = 1, query_plan_max_limit_for_lazy_materialization = 100000"
+
+SESSIONS_PAGE: Final = f"""
+SELECT first_seen, party, session_id, doc
+FROM sessions
+WHERE served = 1
+  AND {VISIBLE}
+  AND {CHANGED}
+  AND first_seen >= fromUnixTimestamp64Micro({{after:Int64}}, 'UTC')
+  AND (first_seen, party, session_id)
+    > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {{after_party:String}}, {{after_id:String}})
+ORDER BY first_seen, party, session_id
+LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
+SETTINGS {LAZY}
+"""
+
+SESSIONS_COUNT: Final = f"""
+SELECT count()
+FROM sessions
+WHERE served = 1
+  AND {VISIBLE}
+  AND {CHANGED}
+  AND first_seen <= fromUnixTimestamp64Micro({{complete_until:Int64}}, 'UTC')
+"""
+
+CDRS_PAGE: Final = f"""
+SELECT first_seen, party, cdr_id, charging_key, doc
+FROM cdrs
+WHERE {VISIBLE}
+  AND {CHANGED}
+  AND (party, cdr_id, charging_key) NOT IN {{twins:Array(Tuple(String, String, String))}}
+  AND first_seen >= fromUnixTimestamp64Micro({{after:Int64}}, 'UTC')
+  AND (first_seen, party, cdr_id, charging_key)
+    > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {{after_party:String}}, {{after_id:String}}, {{after_charging_key:String}})
+ORDER BY first_seen, party, cdr_id, charging_key
+LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
+SETTINGS {LAZY}
+"""
+
+CDRS_COUNT: Final = f"""
+SELECT count()
+FROM cdrs
+WHERE {VISIBLE}
+  AND {CHANGED}
+  AND (party, cdr_id, charging_key) NOT IN {{twins:Array(Tuple(String, String, String))}}
+  AND first_seen <= fromUnixTimestamp64Micro({{complete_until:Int64}}, 'UTC')
+"""
+
+
+class Source(Struct, frozen=True):
+    """Where a module's list is read: its projection, the topic that the projection folds, the two statements.
+
+    `key` names the parameters of the key's parts, in the order of the list.
+    """
+
+    projection: str
+    topic: str
+    page: str
+    count: str
+    key: tuple[str, ...]
+
+
+SOURCES: Final = {
+    Module.SESSIONS: Source("sessions", CHARGING, SESSIONS_PAGE, SESSIONS_COUNT, ("after_party", "after_id")),
+    Module.CDRS: Source("cdrs", CHARGING, CDRS_PAGE, CDRS_COUNT, ("after_party", "after_id", "after_charging_key")),
+}
+
+
+class Page(Struct, frozen=True):
+    """Canonical documents, how many the whole list has, and where the next page begins (None: this is the last one)."""
+
+    documents: list[bytes]
+    total: int
+    next: Cursor | None
+
+
+class Pages:
+    """Reads pages of the sessions and CDRs that a reader may see."""
+
+    def __init__(self, store: TableStore, twins: Twins) -> None:
+        self._store = store
+        self._twins = twins
+
+    async def read(self, module: Module, reader: Reader, query: ListQuery, until: Instant) -> Page:
+        """Return a page of the list that ends at `until` (W): the first page's, which the cursor carries.
+
+        Up to W nothing can come to stand before an object that was listed. What came after W stands on the last page, as
+        far as it fits there; for the rest the next crawl looks. Raises StoreUnavailable.
+        """
+        source, cursor = SOURCES[module], query.cursor
+        common = _window(reader, query.window)
+        if module is Module.CDRS:
+            common["twins"] = await self._twins.hidden(refresh=cursor is None)
+        follows = cursor is not None and cursor.offset == query.offset
+        total: int | None = None if cursor is None else cursor.total
+        if not follows and query.offset:
+            # By number: the list must be counted first, lest a far offset sorts the table for nothing.
+            total = await self._count(source, common, until) if total is None else total
+            if query.offset >= total:
+                return Page([], total, None)
+        place = cursor if follows else None
+        after = (EARLIEST, *("" for _ in source.key)) if place is None else (place.first_seen, *place.key)
+        rows = await self._store.query(
+            source.page,
+            common
+            | dict(zip(("after", *source.key), after, strict=True))
+            | {"limit": query.limit + 1, "offset": 0 if follows else query.offset},
+        )
+        kept = rows[: query.limit]
+        more = len(rows) > query.limit and _int(rows[query.limit][0]) <= until
+        if total is None and (more or len(rows) > query.limit):
+            total = await self._count(source, common, until)
+        end = query.offset + len(kept)
+        total = end if total is None else max(total, end)
+        following = None
+        if more:
+            first_seen, *key = kept[-1][:-1]
+            parts = tuple(_bytes(part).decode() for part in key)
+            following = Cursor(module, query.window, until, total, end, _int(first_seen), parts)
+        return Page([_bytes(row[-1]) for row in kept], total, following)
+
+    async def _count(self, source: Source, common: dict[str, object], complete_until: Instant) -> int:
+        rows = await self._store.query(source.count, common | {"complete_until": complete_until})
+        return _int(rows[0][0])
+
+
+def _window(reader: Reader, window: Window) -> dict[str, object]:
+    widened = max(window.date_from - BEHIND_US, EARLIEST)
+    owners: Sequence[str] = reader.owners
+    return {
+        "owners": list(owners),
+        "addressees": list(reader.addressees),
+        "date_from": window.date_from,
+        "date_to": window.date_to,
+        "arrived_from": LATEST if window.strict else widened,
+    }
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"ClickHouse gave {type(value).__name__} where a number is kept")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"ClickHouse gave {type(value).__name__} where a String is kept")
+    return value

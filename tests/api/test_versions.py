@@ -1,0 +1,104 @@
+"""Versions and version details: what each partner may call (OCPI 2.2.1 version_information_endpoint)."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from outlet import URL, House, house
+
+from api.access import Reader, reader_of
+from ingest.partners import party_roles
+from streams.ports import TableStore
+
+VERSIONS = "/ocpi/versions"
+DETAILS = "/ocpi/2.2.1"
+
+
+@pytest.fixture
+async def home(store: TableStore) -> AsyncIterator[House]:
+    async with house(store) as opened:
+        yield opened
+
+
+def of(*roles: str, party: str = "NL*TNM", allowed: frozenset[str] = frozenset()) -> Reader:
+    return reader_of("one", party_roles([party], roles), allowed)
+
+
+async def test_every_version_is_listed_to_every_partner(home: House) -> None:
+    for token in ("cpo", "msp"):
+        reply = await home.get(VERSIONS, token)
+        assert (reply.status, reply.code) == (200, 1000)
+        assert {"version": "2.2.1", "url": f"{URL}/ocpi/2.2.1"} in reply.data
+
+
+async def test_a_partner_gets_the_side_opposite_to_its_role(home: House) -> None:
+    await home.connect("both", "SE*TWO", "CPO", "EMSP")
+
+    def offered(side: str) -> list[dict[str, str]]:
+        base = f"{URL}/ocpi/2.2.1/{side.lower()}"
+        return [{"identifier": module, "role": side, "url": f"{base}/{module}"} for module in ("sessions", "cdrs")]
+
+    assert (await home.get(DETAILS, "cpo")).data == {"version": "2.2.1", "endpoints": offered("RECEIVER")}
+    assert (await home.get(DETAILS, "msp")).data == {"version": "2.2.1", "endpoints": offered("SENDER")}
+    assert (await home.get(DETAILS, "both")).data["endpoints"] == offered("RECEIVER") + offered("SENDER")
+
+
+async def test_what_is_offered_answers(home: House) -> None:
+    for token in ("cpo", "msp"):
+        for endpoint in (await home.get(DETAILS, token)).data["endpoints"]:
+            reply = await home.get(f"{endpoint['url']}?date_from=2020-01-01T00:00:00Z", token)
+            assert reply.status != 404 or reply.code == 2001, endpoint
+
+
+async def test_without_a_known_token_nothing_is_said(home: House) -> None:
+    for path in (VERSIONS, DETAILS, "/ocpi/9.9", "/ocpi/2.2.1/sender/sessions", "/ocpi/2.2.1/receiver/sessions/NL/TNM/S1"):
+        for token in (None, "unknown", "operator-token"):
+            reply = await home.get(path, token)
+            assert (reply.status, reply.code, reply.headers["www-authenticate"]) == (401, 2000, "Token"), path
+            assert "data" not in reply.json
+
+
+async def test_a_version_that_is_not_spoken_is_404_with_3002(home: House) -> None:
+    for path in ("/ocpi/3.0", "/ocpi/2.2.1x", "/ocpi/%00", "/ocpi/9.9/credentials"):
+        reply = await home.get(path)
+        assert (reply.status, reply.code) == (404, 3002), path
+
+
+async def test_an_endpoint_that_a_version_does_not_have_is_404(home: House) -> None:
+    for path in ("/ocpi/2.2.1/credentials", "/ocpi/2.2.1/sender/x/y/z", "/ocpi/versions/x"):
+        reply = await home.get(path)
+        assert (reply.status, reply.json["status_code"] // 1000) == (404, 3 if "versions" in path else 2), path
+
+
+async def test_the_configuration_endpoints_offer_get_alone(home: House) -> None:
+    for path in (VERSIONS, DETAILS):
+        for method in ("POST", "PUT", "DELETE", "HEAD"):
+            reply = await home.ask(method, path, token="cpo")
+            assert (reply.status, reply.headers["allow"], reply.code) == (405, "GET", 2000)
+
+
+async def test_a_trailing_slash_changes_nothing(home: House) -> None:
+    assert (await home.get(f"{VERSIONS}/")).data == (await home.get(VERSIONS)).data
+    assert (await home.get(f"{DETAILS}/")).data == (await home.get(DETAILS)).data
+
+
+async def test_paths_outside_are_answered_in_the_envelope_too(home: House) -> None:
+    for path in ("/", "/nothing", "/ocpi", "/ocpi/", "/analytics", "/analytics/none", "/health/x", "/ocpix/versions"):
+        reply = await home.get(path)
+        assert (reply.status, reply.code) == (404, 2000), path
+    reply = await home.ask("DELETE", "/health", token=None)
+    assert (reply.status, reply.headers["allow"], reply.code) == (405, "GET", 2000)
+
+
+def test_a_cpo_reads_its_own_objects_and_other_roles_what_is_addressed_to_them() -> None:
+    assert (of("CPO").owners, of("CPO").addressees) == (("NL*TNM",), ())
+    assert (of("EMSP").owners, of("EMSP").addressees) == (("NL*TNM",), ("NL*TNM",))
+    assert of("CPO", "EMSP").addressees == ("NL*TNM",)
+    assert of("SCSP").sides == {"SENDER"}
+
+
+def test_a_hub_reads_for_the_parties_behind_it() -> None:
+    hub = of("HUB", party="DE*HUB", allowed=frozenset({"NL*TNM", "FR*MSP"}))
+    assert hub.sides == {"SENDER", "RECEIVER"}
+    assert hub.addressees == hub.owners == ("DE*HUB", "FR*MSP", "NL*TNM")
+    # A direct partner that may write for others does not read what is addressed to them.
+    assert of("EMSP", allowed=frozenset({"BE*BEC"})).addressees == ("NL*TNM",)
