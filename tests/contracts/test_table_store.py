@@ -199,7 +199,8 @@ async def test_parameters_come_back_as_they_were(store: TableStore, text: str, m
 
 async def test_numbers_instants_and_nothing_travel_as_parameters(store: TableStore) -> None:
     sql = """
-        SELECT {a:UInt64}, {b:Decimal(38, 12)}, {c:DateTime64(6, 'UTC')}, {d:Nullable(String)}, {e:Bool}, {f:Array(UInt64)}, {g:Array(String)}
+        SELECT {a:UInt64}, {b:Decimal(38, 12)}, {c:DateTime64(6, 'UTC')}, {d:Nullable(String)},
+            {e:Bool}, {f:Array(UInt64)}, {g:Array(String)}
     """
     parameters = {"a": 2**64 - 1, "b": Decimal("1E-12"), "c": 1_772_366_400_123_456, "d": None, "e": True, "f": (1, 2), "g": []}
     assert await store.query(sql, parameters) == [(2**64 - 1, Decimal("1E-12"), 1_772_366_400_123_456, None, True, [1, 2], [])]
