@@ -42,6 +42,9 @@ anything: st.SearchStrategy[Json] = st.recursive(
 )
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
+# Escapes, and what may look like a number's exponent, make a reader look twice.
+_AT_EASE: Final = str.maketrans({"\\": "/", '"': "'", "e": "f", "E": "F"})
+
 
 def objects(spec: Spec, name: str, *, plain: bool = False) -> st.SearchStrategy[dict[str, Json]]:
     """Draw valid objects; `plain` ones have nothing that asks for a second look."""
@@ -87,9 +90,8 @@ def _one(spec: Spec, row: Field, field: str, plain: bool) -> st.SearchStrategy[J
             if field in ("latitude", "longitude"):
                 return st.sampled_from(("51.047599", "-3.729944"))
             texts = printable if plain or row.type == "CiString" else st.one_of(printable, st.just('Größe "7"'), st.just("#NA"))
-            return texts.map(
-                lambda text: text.replace("\\", "/").replace('"', "'")[:length] or "A" if plain else text[:length] or "A"
-            )
+            return texts.map(lambda text: (text.translate(_AT_EASE) if plain else text)[:length] or "A")
+
     if row.type in spec.enums:
         return st.sampled_from(spec.enums[row.type])
     return _object(spec, row.type, plain)
