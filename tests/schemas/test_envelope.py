@@ -1,7 +1,11 @@
 """The envelope and the rejection as bytes: golden for ever, lossless, and nothing but one refusal for garbage."""
 
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import fastavro
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +18,8 @@ from schemas.rejected import BadRejected, LogPosition, Rejected
 from schemas.types import Finding, Loss
 
 GOLDEN = Path(__file__).parent / "golden"
+SCHEMA = fastavro.parse_schema(msgspec.json.decode((Path(envelopes.__file__).parent / "avro" / "envelope.1.avsc").read_bytes()))
+HEADER = b"\x00\x00\x00\x00\x01"
 
 SMALL = Envelope(
     event_id=bytes(range(16)),
@@ -81,9 +87,9 @@ REJECTED = Rejected(
     outcome="accepted",
 )
 
-text = st.text(max_size=20)
+text = st.text(max_size=20) | st.text(min_size=60, max_size=70)
 maybe_text = st.none() | text
-long = st.integers(-(2**63), 2**63 - 1)
+long = st.integers(-(2**63), 2**63 - 1) | st.integers(1_700_000_000_000_000, 1_800_000_000_000_000)
 severity = st.sampled_from(["info", "warning", "error"])
 envelope_values = st.builds(
     Envelope,
@@ -99,7 +105,7 @@ envelope_values = st.builds(
     revision=st.integers(-(2**31), 2**31 - 1),
     received_at=long,
     last_updated=st.none() | long,
-    payload=st.binary(max_size=200),
+    payload=st.binary(max_size=200) | st.integers(8180, 8200).map(bytes) | st.just(bytes(1 << 20)),
     raw=st.none() | st.binary(max_size=200),
     request_id=maybe_text,
     correlation_id=maybe_text,
@@ -129,6 +135,53 @@ def test_the_bytes_of_the_first_release_are_read() -> None:
 @given(envelope_values)
 def test_an_envelope_comes_back_as_it_was(envelope: Envelope) -> None:
     assert decode(encode(envelope)) == envelope
+
+
+def by_library(value: bytes) -> Envelope:
+    """Read an envelope as any Avro library would; raises whatever it raises."""
+    source = BytesIO(value.removeprefix(HEADER))
+    fields: Any = fastavro.schemaless_reader(source, SCHEMA, None)
+    assert not source.read(1)
+    fields["key"] = tuple(fields["key"])
+    fields["crawl"] = fields["crawl"] and Crawl(**fields["crawl"])
+    fields["findings"] = tuple([Finding(**finding) for finding in fields["findings"]])
+    fields["losses"] = tuple([Loss(**loss) for loss in fields["losses"]])
+    return Envelope(**fields)
+
+
+@given(envelope_values)
+def test_the_bytes_are_those_that_an_avro_library_writes(envelope: Envelope) -> None:
+    out = BytesIO()
+    fastavro.schemaless_writer(out, SCHEMA, msgspec.to_builtins(envelope, builtin_types=(bytes,)))
+    assert encode(envelope) == HEADER + out.getvalue()
+
+
+@given(envelope_values, st.data())
+def test_damaged_bytes_are_read_as_an_avro_library_reads_them_or_refused(envelope: Envelope, data: st.DataObject) -> None:
+    value = bytearray(encode(envelope))
+    for _ in range(data.draw(st.integers(1, 3))):
+        value[data.draw(st.integers(len(HEADER), min(len(value) - 1, 200)))] = data.draw(st.integers(0, 255))
+    try:
+        expected = by_library(bytes(value))
+    except Exception:
+        with pytest.raises(BadEnvelope):
+            decode(bytes(value))
+    else:
+        assert decode(bytes(value)) == expected
+
+
+def test_an_array_in_several_blocks_with_their_sizes_is_read() -> None:
+    bare = Envelope(**{f: getattr(SMALL, f) for f in SMALL.__struct_fields__} | {"key": ("a", "b")})
+    value = encode(bare)
+    assert value.count(b"\x04\x02a\x02b\x00") == 1
+    blocks = b"\x01\x04\x02a" + b"\x02\x02b" + b"\x00"
+    assert decode(value.replace(b"\x04\x02a\x02b\x00", blocks)) == bare
+
+
+@pytest.mark.parametrize("field", ["received_at", "last_updated", "revision"])
+def test_a_number_that_does_not_fit_is_not_written(field: str) -> None:
+    with pytest.raises(ValueError, match="fit"):
+        encode(Envelope(**{f: getattr(SMALL, f) for f in SMALL.__struct_fields__} | {field: 1 << 63}))
 
 
 def test_a_rejection_with_nothing_optional_comes_back_as_it_was() -> None:
