@@ -123,7 +123,7 @@ def table() -> Iterator[Setting]:
         default = field.default
         if name == "roles":
             default = ",".join(f"{role.party}:{role.role}" for role in default)
-        yield Setting(PREFIX + name.upper(), str(default), f"{field.description}")
+        yield Setting(PREFIX + name.upper(), str(default) or "(none)", f"{field.description}")
 
 
 def read(**options: Any) -> Settings:

@@ -1,0 +1,319 @@
+"""The demo itself: serve as a process of its own, platforms around it, and a check of everything that it gives back."""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from roamlog.demo.charging import Object
+from roamlog.demo.checker import differences, differing, total
+from roamlog.demo.platforms import OperatorPlatform, ProviderPlatform
+from roamlog.demo.story import Story, stories
+from roamlog.demo.world import Operator, World, world
+from roamlog.errors import Failure
+
+STARTED_WITHIN_S: Final = 30
+READ_WITHIN_S: Final = 30
+STOPPED_WITHIN_S: Final = 15
+READ_BACK: Final = 25
+
+Told = Callable[[str, int, int], None]
+"""Called with what happens now, and how much of how much is done."""
+
+_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+class Check(Struct):
+    """Something that must be true, and what is wrong where it is not."""
+
+    title: str
+    wrong: list[str]
+
+
+class Outcome(Struct):
+    """All that the demo did and found."""
+
+    world: World
+    operators: list[OperatorPlatform]
+    started_s: float
+    pushed_s: float
+    folded_s: float
+    stopped_s: float
+    pages: dict[str, int]
+    analytics: dict[str, list[Object]]
+    refusals: list[Object]
+    verified: str
+    checks: list[Check]
+
+
+class Server:
+    """A `roamlog serve` on a folder of its own and a free port."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.url = ""
+        self.operator_token = ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._said = data.parent / "serve.log"
+
+    async def start(self) -> float:
+        """Return the seconds until it accepted pushes; raises Failure with its last words."""
+        began = time.perf_counter()
+        with self._said.open("wb") as said:
+            command = _command("serve", "--data", str(self.data), "--host", "127.0.0.1", "--port", "0", "--json")
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=said, env=_environment()
+            )
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(STARTED_WITHIN_S):
+                banner = await self._process.stdout.readline()
+        except TimeoutError:
+            banner = b""
+        if not banner:
+            raise Failure(f"serve did not start: {self._last_words()}")
+        at = _decode(banner)
+        self.url, self.operator_token = at["url"], at["operator_token"]
+        return time.perf_counter() - began
+
+    async def stop(self) -> float:
+        """Ask it to stop and return the seconds that it took; raises Failure where it does not end with 0."""
+        began = time.perf_counter()
+        process = self._process
+        if process is None or process.returncode is not None:
+            raise Failure(f"serve ended by itself: {self._last_words()}")
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOPPED_WITHIN_S):
+                code = await process.wait()
+        except TimeoutError:
+            raise Failure(f"serve did not stop within {STOPPED_WITHIN_S} s") from None
+        if code != 0:
+            raise Failure(f"serve ended with exit code {code}: {self._last_words()}")
+        return time.perf_counter() - began
+
+    def kill(self) -> None:
+        """End it at once if it still runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    def _last_words(self) -> str:
+        lines = self._said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+async def play(sessions: int, seed: int, told: Told) -> Outcome:
+    """Run the demo and return what came of it; raises Failure where it could not be run to its end."""
+    with tempfile.TemporaryDirectory(prefix="roamlog-demo-") as folder:
+        server = Server(Path(folder) / "data")
+        try:
+            return await _play(server, sessions, seed, told)
+        finally:
+            server.kill()
+
+
+async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome:
+    made = world(seed)
+    told("starting roamlog serve", 0, 1)
+    shares = (sessions - sessions * 2 // 5, sessions * 2 // 5)
+    # The platforms write their stories while the server starts.
+    writing = asyncio.gather(
+        *(asyncio.to_thread(_written, made, operator, share, seed) for operator, share in zip(made.operators, shares, strict=True))
+    )
+    started_s = await server.start()
+    written = await writing
+    told("connecting the partners", 0, 1)
+    tokens = await asyncio.gather(
+        *(_connect(server, o.name.lower(), o.party, "CPO") for o in made.operators),
+        _connect(server, made.provider.name.lower(), made.provider.party, "EMSP"),
+    )
+    operators = [
+        OperatorPlatform(operator, token, server.url, own)
+        for operator, token, own in zip(made.operators, tokens[:2], written, strict=True)
+    ]
+    provider = ProviderPlatform(made.provider, tokens[2], server.url)
+
+    requests = sum(len(story.steps) for own in written for story in own) + len(operators)
+    done = 0
+
+    def pushed() -> None:
+        nonlocal done
+        done += 1
+        told("pushing sessions and CDRs", done, requests)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(operator.run(pushed) for operator in operators))
+    pushed_s = time.perf_counter() - began
+    told("waiting for the tables", 0, 1)
+    began = time.perf_counter()
+    await _folded(server)
+    folded_s = time.perf_counter() - began
+
+    checks = [Check("every request was answered as OCPI 2.2.1 prescribes", [one for o in operators for one in o.surprises])]
+    told("reading back", 0, 4)
+    checks.append(await _read_back(operators))
+    told("reading back", 1, 4)
+    analytics = {path: await _analytics(server, path) for path in ("sessions/by-status", "energy", "ledger", "findings")}
+    checks += _figures(operators, analytics)
+    told("reading back", 2, 4)
+    refusals = _decode(await _run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
+    refused = sum(operator.refused for operator in operators)
+    kept = refusals["total"]
+    checks.append(
+        Check(f"all {refused:,} refused requests are kept with their reason", [] if kept == refused else [f"{kept:,} are kept"])
+    )
+    told("reading back", 3, 4)
+    pages: dict[str, int] = {}
+    for module in ("sessions", "cdrs"):
+        checks.append(await _crawled(provider, operators, module, pages))
+    told("verifying", 0, 1)
+    verified = (await _run("verify", "--data", str(server.data))).decode().strip()
+    told("stopping", 0, 1)
+    stopped_s = await server.stop()
+    return Outcome(
+        world=made,
+        operators=operators,
+        started_s=started_s,
+        pushed_s=pushed_s,
+        folded_s=folded_s,
+        stopped_s=stopped_s,
+        pages=pages,
+        analytics=analytics,
+        refusals=refusals["refusals"],
+        verified=verified,
+        checks=checks,
+    )
+
+
+def _written(made: World, operator: Operator, count: int, seed: int) -> list[Story]:
+    return list(stories(made, operator, count, seed, datetime.now(UTC).replace(microsecond=0)))
+
+
+async def _read_back(operators: Iterable[OperatorPlatform]) -> Check:
+    """Each operator reads what it wrote, the Sessions of other eMSPs' drivers among it."""
+    wrong, read = [], 0
+    for operator in operators:
+        step = max(1, len(operator.stories) // READ_BACK)
+        for name, wanted, given in await operator.read_back(operator.stories[::step]):
+            read += 1
+            wrong += [f"{operator.operator.party} {name}: {one}" for one in differing(wanted, given or {})]
+    return Check(f"{read} Sessions and CDRs that the operators read back are what they sent", wrong)
+
+
+async def _crawled(provider: ProviderPlatform, operators: Iterable[OperatorPlatform], module: str, pages: dict[str, int]) -> Check:
+    """The eMSP follows its list to the end: its own drivers' objects, all of them, and nobody else's."""
+    believed = {
+        f"{operator.operator.party} {one['id']}": one
+        for operator in operators
+        for story in operator.stories
+        if story.charging.driver.provider is provider.provider
+        for one in ([story.session] if module == "sessions" else story.cdrs)
+    }
+    until = time.monotonic() + READ_WITHIN_S
+    while True:
+        crawl = await provider.crawl(module)
+        # A list holds back what came in the last seconds where it would not fit on the last page.
+        if len(crawl.objects) >= len(believed) or time.monotonic() > until:
+            break
+        await asyncio.sleep(0.5)
+    pages[module] = crawl.pages
+    objects = f"{len(crawl.objects):,} {'CDRs' if module == 'cdrs' else 'Sessions'}"
+    pages_said = "1 page" if crawl.pages == 1 else f"{crawl.pages} pages"
+    title = f"{objects} on {pages_said} of the eMSP's list equal what the operators believe"
+    return Check(title, differences(believed, crawl.objects))
+
+
+def _figures(operators: Iterable[OperatorPlatform], analytics: Mapping[str, list[Object]]) -> list[Check]:
+    """Compare the analytics with sums over what the operators believe."""
+    wrong_status, wrong_energy = [], []
+    for operator in operators:
+        party = operator.operator.party
+        sessions = [story.session for story in operator.stories]
+        cdrs = [cdr for story in operator.stories for cdr in story.cdrs]
+        for row in (row for row in analytics["sessions/by-status"] if row["party"] == party):
+            own = [one for one in sessions if one["status"] == row["status"]]
+            wanted = {"sessions": len(own), "energy_kwh": total(one["kwh"] for one in own)}
+            wrong_status += [f"{party} {row['status']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
+        for row in (row for row in analytics["energy"] if row["party"] == party):
+            begun = [one for one in sessions if one["start_date_time"][:10] == row["day"]]
+            billed = [one for one in cdrs if one["start_date_time"][:10] == row["day"]]
+            wanted = {
+                "sessions": len(begun),
+                "energy_kwh": total(one["kwh"] for one in begun),
+                "cost_before_taxes": total(one["total_cost"]["excl_vat"] for one in begun),
+                "cdrs": sum("credit" not in one for one in billed),
+                "credits": sum("credit" in one for one in billed),
+                "billed_energy_kwh": total(-one["total_energy"] if "credit" in one else one["total_energy"] for one in billed),
+                "billed_before_taxes": total(one["total_cost"]["excl_vat"] for one in billed),
+                "billed_taxes": total(one["total_cost"]["incl_vat"] - one["total_cost"]["excl_vat"] for one in billed),
+            }
+            wrong_energy += [f"{party} {row['day']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
+        counted = sum(row["sessions"] for row in analytics["sessions/by-status"] if row["party"] == party)
+        if counted != len(sessions):
+            wrong_status.append(f"{party} has {len(sessions)} Sessions, {counted} are counted")
+        of_days = sum(row["sessions"] for row in analytics["energy"] if row["party"] == party)
+        if of_days != len(sessions):
+            wrong_energy.append(f"{party} has {len(sessions)} Sessions, the days hold {of_days}")
+    return [
+        Check("Sessions by status agree with the operators' books", wrong_status),
+        Check("energy, cost and bills by day agree with the operators' books, to the last digit", wrong_energy),
+    ]
+
+
+async def _folded(server: Server) -> None:
+    """Wait until every projection has folded all that the log holds."""
+    until = time.monotonic() + READ_WITHIN_S
+    async with aiohttp.ClientSession() as client:
+        while time.monotonic() < until:
+            async with client.get(f"{server.url}/ready") as answer:
+                if not any(lane["lag"] for lane in _decode(await answer.read())["lanes"]):
+                    return
+            await asyncio.sleep(0.1)
+    raise Failure(f"the tables did not reach the end of the log within {READ_WITHIN_S} s")
+
+
+async def _analytics(server: Server, path: str) -> list[Object]:
+    headers = {"Authorization": f"Bearer {server.operator_token}"}
+    async with aiohttp.ClientSession(headers=headers) as client, client.get(f"{server.url}/analytics/{path}") as answer:
+        if answer.status != 200:
+            raise Failure(f"GET /analytics/{path}: HTTP {answer.status} {(await answer.text())[:200]}")
+        rows: list[Object] = _decode(await answer.read())["rows"]
+        return rows
+
+
+async def _connect(server: Server, name: str, party: str, role: str) -> str:
+    added = _decode(await _run("partner", "add", name, "--party", party, "--role", role, "--json", "--data", str(server.data)))
+    token: str = added["token"]
+    return token
+
+
+async def _run(*arguments: str) -> bytes:
+    """Run a roamlog command beside the server and return what it printed; raises Failure with what it said instead."""
+    process = await asyncio.create_subprocess_exec(
+        *_command(*arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=_environment()
+    )
+    printed, said = await process.communicate()
+    if process.returncode != 0:
+        why = f"{said.decode(errors='replace').strip()} {printed.decode(errors='replace').strip()}".strip()
+        raise Failure(f"roamlog {' '.join(arguments[:2])} ended with exit code {process.returncode}: {why}")
+    return printed
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "roamlog", *arguments]
+
+
+def _environment() -> dict[str, Any]:
+    """The demo shows the defaults, whatever the settings of this shell."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROAMLOG_")}

@@ -1,0 +1,159 @@
+"""The life of `roamlog serve`: one a folder, stopped in order, healed after everything else."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from serving import Serve, add_partner, as_json, command, wire_session
+
+pytestmark = pytest.mark.system
+
+TOKEN = {"Authorization": "Token serve-token", "Content-Type": "application/json"}
+STAMP = "2026-10-01T08:00:00Z"
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    serving = Serve(tmp_path / "data")
+    yield serving
+    serving.kill()
+
+
+@pytest.fixture
+async def loaded(serve: Serve) -> Serve:
+    """A serve that took a Session, folded it and was stopped in order."""
+    add_partner(serve.data, "tnm", "NL*TNM", "CPO", "serve-token")
+    await serve.start()
+    assert (await asked(serve, "PUT", as_json(wire_session("kept", 7, STAMP))))["status_code"] == 1000
+    await session(serve)
+    assert await serve.end(signal.SIGTERM) == 0
+    return serve
+
+
+async def asked(serve: Serve, verb: str, body: bytes | None = None) -> Any:
+    url = f"{serve.url}/ocpi/2.2.1/receiver/sessions/NL/TNM/kept"
+    async with aiohttp.ClientSession(headers=TOKEN) as client, client.request(verb, url, data=body) as answer:
+        return await answer.json()
+
+
+async def session(serve: Serve) -> Any:
+    """Return the Session as the tables have it, once they have it."""
+    for _ in range(100):
+        envelope = await asked(serve, "GET")
+        if envelope["status_code"] == 1000:
+            return envelope["data"]
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the Session is not served: {envelope}")
+
+
+def run(serve: Serve) -> dict[str, Any]:
+    """Return what the folder says of its process."""
+    said: dict[str, Any] = json.loads((serve.data / "run.json").read_text())
+    return said
+
+
+async def test_a_second_serve_is_told_who_serves(serve: Serve) -> None:
+    await serve.start()
+    assert serve.process is not None
+    second = await asyncio.to_thread(command, "serve", "--data", str(serve.data), "--port", "0")
+    pid = serve.process.pid
+    expected = f"roamlog: {serve.data} is in use by process {pid} (serve); stop it first, or name another folder with --data\n"
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", expected)
+    assert await serve.end(signal.SIGINT) == 0
+
+
+def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = command("serve", "--data", str(tmp_path), "--port", str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"roamlog: port {port} of 127.0.0.1 is taken; choose another with --port, or stop who uses it\n"
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o500)
+    # To root every folder of a disk can be written; those of the kernel cannot.
+    data = Path("/sys/kernel/roamlog") if os.geteuid() == 0 else folder
+    done = command("serve", "--data", str(data), "--port", "0")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert re.fullmatch(rf"roamlog: {data} cannot be a data folder \(.+\); .*name another folder with --data\n", done.stderr)
+
+
+def test_a_wrong_setting_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
+    done = command("serve", "--data", str(tmp_path / "data"), environment={"ROAMLOG_PAGE_LIMIT": "many"})
+    sentence = "roamlog: ROAMLOG_PAGE_LIMIT is 'many', but takes a whole number from 1 to 10000\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+    assert not (tmp_path / "data").exists()
+
+
+async def test_the_operator_token_is_shown_at_the_first_start_only(serve: Serve) -> None:
+    for _ in range(2):
+        await serve.start()
+        assert await serve.end(signal.SIGTERM) == 0
+    token = json.loads((serve.data / "secrets.json").read_text())["operator_token"]
+    assert (serve.output().count("roamlog serves"), serve.output().count(token)) == (2, 1)
+
+
+async def test_requests_under_way_are_answered_before_the_end(serve: Serve) -> None:
+    add_partner(serve.data, "tnm", "NL*TNM", "CPO", "serve-token")
+    await serve.start()
+    body = as_json(wire_session("kept", 7, STAMP))
+    reader, writer = await asyncio.open_connection("127.0.0.1", serve.port)
+    headers = f"Host: x\r\nAuthorization: Token serve-token\r\nContent-Length: {len(body)}"
+    head = f"PUT /ocpi/2.2.1/receiver/sessions/NL/TNM/kept HTTP/1.1\r\n{headers}\r\n\r\n"
+    writer.write(head.encode() + body[:20])
+    await writer.drain()
+    await asyncio.sleep(0.2)  # the server has read the head by now, and waits for the rest
+    ending = asyncio.create_task(serve.end(signal.SIGTERM))
+    await asyncio.sleep(0.3)
+    writer.write(body[20:])
+    answer = await reader.read()
+    assert b'"status_code":1000' in answer
+    assert await ending == 0
+    writer.close()
+    assert run(serve)["clean"] is True
+
+
+async def test_deleted_tables_are_made_again_from_the_log(loaded: Serve) -> None:
+    shutil.rmtree(loaded.data / "clickhouse")
+    await loaded.start()
+    assert (await session(loaded))["kwh"] == 7
+
+
+async def test_tables_of_a_machine_that_went_down_are_made_again(loaded: Serve) -> None:
+    (loaded.data / "run.json").write_text(json.dumps(run(loaded) | {"clean": False, "boot_id": "before the power failed"}))
+    await loaded.start()
+    assert (await session(loaded))["kwh"] == 7
+    assert "the log makes them again" in loaded.output()
+
+
+async def test_tables_that_cannot_be_read_are_set_aside_and_made_again(loaded: Serve) -> None:
+    damaged = list((loaded.data / "clickhouse").rglob("*.bin"))
+    assert damaged
+    for file in damaged:
+        file.write_bytes(b"\x00" * file.stat().st_size)
+    (loaded.data / "run.json").write_text(json.dumps(run(loaded) | {"clean": False}))
+    await loaded.start()
+    assert (await session(loaded))["kwh"] == 7
+    assert (loaded.data / "clickhouse.broken-1").is_dir()
+    assert loaded.output().count("the log makes them again") == 1
+
+
+async def test_commands_work_after_serve_was_killed(loaded: Serve) -> None:
+    await loaded.start()
+    await loaded.end(signal.SIGKILL)
+    assert run(loaded)["socket"] == str(loaded.data / "serve.sock")
+    listed = await asyncio.to_thread(command, "partner", "list", "--data", str(loaded.data), "--json")
+    assert [one["name"] for one in json.loads(listed.stdout)] == ["tnm"]
