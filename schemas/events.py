@@ -61,7 +61,7 @@ class Patch(Struct, frozen=True, omit_defaults=True):
     """A PATCH as explicit operations, so that a fold never asks for the version.
 
     `set` gives fields their value (JSON `null` clears), `append` adds list members (charging_periods, 2.2+),
-    `upsert` merges list members by id (evses by uid, connectors by id), each a patch document itself.
+    `upsert` merges list members by id (evses by uid, connectors by id), each a Patch whose `set` names the id.
     """
 
     set: Document = {}

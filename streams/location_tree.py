@@ -16,6 +16,7 @@ from schemas.types import Instant, date_time, identity, instant
 from streams.lastwriter import AHEAD_US, LastWriter, Stamp, patched, replaced
 
 _document: Final = msgspec.json.Decoder(Document)
+_patch: Final = msgspec.json.Decoder(Patch)
 _members: Final = msgspec.json.Decoder(list[Raw])
 _text: Final = msgspec.json.Decoder(str)
 _json: Final = msgspec.json.Encoder()
@@ -178,14 +179,11 @@ def _put(  # noqa: PLR0917
 
 
 def _upserted(children: Mapping[str, Node], member: Raw, shape: Shape, event: Event) -> tuple[str, Node]:
-    fields = _document.decode(member)
-    name = _id(fields, shape)
-    key = identity(name)
-    nested = _listed(fields.pop(shape.children_field)) if shape.children_field and shape.children_field in fields else []
-    own = _last_updated(fields)
-    inner = Event(own, event.received_at, event.version) if own is not None else event
-    upsert = {shape.children_field: nested} if shape.children_field and nested else {}
-    return key, patch(children.get(key), name, Patch(set=fields, upsert=upsert), shape, inner)
+    change = _patch.decode(member)
+    name = _id(change.set, shape)
+    own = _last_updated(change.set)
+    inner = event if own is None else Event(own, event.received_at, event.version)
+    return identity(name), patch(children.get(identity(name)), name, change, shape, inner)
 
 
 def _named(child: Node, at: Stamp) -> Node:

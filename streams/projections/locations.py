@@ -273,14 +273,22 @@ class _ObservedLocation(Struct, frozen=True):
     evses: list[_Observed] | None = None
 
 
-class _ObservedPatch(Struct):
+class _ObservedPatch(Struct, frozen=True):
     set: _Observed = _Observed()
-    upsert: _ObservedLocation = _ObservedLocation()
+
+
+class _ObservedUpsert(Struct, frozen=True):
+    evses: tuple[_ObservedPatch, ...] = ()
+
+
+class _ObservedLocationPatch(Struct, frozen=True):
+    upsert: _ObservedUpsert = _ObservedUpsert()
 
 
 _observed: Final = msgspec.json.Decoder(_Observed)
 _observed_location: Final = msgspec.json.Decoder(_ObservedLocation)
 _observed_patch: Final = msgspec.json.Decoder(_ObservedPatch)
+_observed_location_patch: Final = msgspec.json.Decoder(_ObservedLocationPatch)
 
 
 def _statuses(recorded: Recorded) -> list[Fact]:
@@ -290,7 +298,7 @@ def _statuses(recorded: Recorded) -> list[Fact]:
         case LocationReplaced():
             observed = _observed_location.decode(envelope.payload).evses or []
         case LocationPatched():
-            observed = _observed_patch.decode(envelope.payload).upsert.evses or []
+            observed = [member.set for member in _observed_location_patch.decode(envelope.payload).upsert.evses]
         case EvseReplaced():
             observed = [_observed.decode(envelope.payload)]
         case EvsePatched():

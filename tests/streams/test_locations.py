@@ -111,6 +111,11 @@ def test_patching_a_location_upserts_evses_by_uid() -> None:
     assert [one["status"] for one in after["evses"]] == ["AVAILABLE", "BLOCKED"]
 
 
+def test_a_status_inside_a_location_patch_is_observed() -> None:
+    events = put_location(0, evse("E1")), patch_location(5, {"uid": "E1", "status": "BLOCKED"})
+    assert [(row["status"], row["type"]) for row in rows(EVSE_STATUS, *events)][1:] == [("BLOCKED", "location.patched")]
+
+
 def test_a_connector_left_out_of_an_evse_put_is_unlisted() -> None:
     two = evse("E1", connectors=[connector("1"), connector("2")])
     after = doc(put_location(0, two), put_evse(5))

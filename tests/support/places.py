@@ -80,7 +80,7 @@ def patch_location(seconds: float, *evses: dict[str, Any], **fields: Any) -> Env
     """A PATCH of L1, `evses` being patches of EVSEs."""
     change: dict[str, Any] = {"set": fields | {"last_updated": at(seconds)}}
     if evses:
-        change["upsert"] = {"evses": list(evses)}
+        change["upsert"] = {"evses": [{"set": one} for one in evses]}
     return said("location.patched", ("L1",), seconds, change)
 
 
