@@ -88,6 +88,11 @@ async def test_the_documentation_has_no_loose_ends(home: House) -> None:
     reply = await home.get("/openapi.json", OPERATOR)
     schemas = reply.json["components"]["schemas"]
     assert set(re.findall(r'"#/components/schemas/([^"]+)"', reply.body.decode())) <= set(schemas)
+    for path, operations in reply.json["paths"].items():
+        for operation in operations.values():
+            # What cannot be is refused with 400 or in OCPI's way, never with FastAPI's 422.
+            assert "422" not in operation["responses"], path
+            assert ("security" in operation) is (path not in {"/health", "/ready"}), path
     declared = schemas["Session_2.2.1"]
     assert declared["properties"]["id"] == {"type": "string", "maxLength": 36}
     assert "last_updated" in declared["required"]

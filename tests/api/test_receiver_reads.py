@@ -1,13 +1,18 @@
 """The GET of the Receiver interfaces: an owner reads back what it sent (OCPI 2.2.1 mod_sessions, mod_cdrs)."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
+import aiohttp
 import pytest
+import uvicorn
 from charging import entry, patch
 from outlet import House, house
 from receiver import cdr, session
+from yarl import URL
 
 from streams.ports import TableStore
 
@@ -53,6 +58,39 @@ async def test_ids_hold_anything(home: House) -> None:
         path = f"/ocpi/2.2.1/receiver/sessions/NL/TNM/{quote(odd, safe='')}"
         reply = await home.get(path, "cpo")
         assert (reply.status, reply.code) == (404, 2001), odd
+
+
+async def test_ids_and_links_survive_a_real_server(home: House) -> None:
+    odd = session("a/b%2Fc?d#e ü")
+    await home.push(session("S1"))
+    async with serving(home) as url, aiohttp.ClientSession(url, headers={"Authorization": "Token cpo"}) as client:
+        path = URL(f"/ocpi/2.2.1/receiver/sessions/NL/TNM/{quote(odd['id'], safe='')}", encoded=True)
+        async with client.put(path, json=odd) as put:
+            assert put.status == 201
+        await home.fold()
+        async with client.get(path) as got:
+            assert (await got.json())["data"] == odd
+        async with client.head(path) as head:
+            assert (head.status, head.headers["Allow"], await head.read()) == (405, "GET, PUT, PATCH", b"")
+        query = {"date_from": "2020-01-01T00:00:00Z", "limit": "1"}
+        async with client.get("/ocpi/2.2.1/sender/sessions", params=query) as first:
+            assert [one["id"] for one in (await first.json())["data"]] == ["S1"]
+            following = URL(str(first.links["next"]["url"]))
+        async with client.get(following.relative()) as second:
+            assert (await second.json())["data"] == [odd]
+
+
+@asynccontextmanager
+async def serving(home: House) -> AsyncIterator[str]:
+    """Serve the house over a socket and yield its URL."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = uvicorn.Server(uvicorn.Config(home.app, lifespan="off", log_level="warning"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]))
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            server.should_exit = True
 
 
 async def test_nobody_but_the_owner_reads(home: House) -> None:

@@ -1,26 +1,27 @@
 """Versions and version details: what each partner may call (OCPI 2.2.1 version_information_endpoint)."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from outlet import URL, House, house
 
-from api.access import Reader, reader_of
-from ingest.partners import party_roles
-from streams.ports import TableStore
+from streams.stores.clickhouse import ClickHouseStore
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VERSIONS = "/ocpi/versions"
 DETAILS = "/ocpi/2.2.1"
 
 
-@pytest.fixture
-async def home(store: TableStore) -> AsyncIterator[House]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def home(chdb_folder: Path) -> AsyncIterator[House]:
+    """One house for all: nothing here changes it."""
+    store = ClickHouseStore.embedded(chdb_folder, database="versions", readers=1)
     async with house(store) as opened:
         yield opened
-
-
-def of(*roles: str, party: str = "NL*TNM", allowed: frozenset[str] = frozenset()) -> Reader:
-    return reader_of("one", party_roles([party], roles), allowed)
+    await store.close()
 
 
 async def test_every_version_is_listed_to_every_partner(home: House) -> None:
@@ -87,18 +88,3 @@ async def test_paths_outside_are_answered_in_the_envelope_too(home: House) -> No
         assert (reply.status, reply.code) == (404, 2000), path
     reply = await home.ask("DELETE", "/health", token=None)
     assert (reply.status, reply.headers["allow"], reply.code) == (405, "GET", 2000)
-
-
-def test_a_cpo_reads_its_own_objects_and_other_roles_what_is_addressed_to_them() -> None:
-    assert (of("CPO").owners, of("CPO").addressees) == (("NL*TNM",), ())
-    assert (of("EMSP").owners, of("EMSP").addressees) == (("NL*TNM",), ("NL*TNM",))
-    assert of("CPO", "EMSP").addressees == ("NL*TNM",)
-    assert of("SCSP").sides == {"SENDER"}
-
-
-def test_a_hub_reads_for_the_parties_behind_it() -> None:
-    hub = of("HUB", party="DE*HUB", allowed=frozenset({"NL*TNM", "FR*MSP"}))
-    assert hub.sides == {"SENDER", "RECEIVER"}
-    assert hub.addressees == hub.owners == ("DE*HUB", "FR*MSP", "NL*TNM")
-    # A direct partner that may write for others does not read what is addressed to them.
-    assert of("EMSP", allowed=frozenset({"BE*BEC"})).addressees == ("NL*TNM",)
