@@ -37,6 +37,10 @@ ENGINE_OPTIONS: Final = {
 SETTINGS: Final = {
     "async_insert": 0,  # on by default, and would answer before the rows are in their table
     "max_threads": 2,
+    # One heavy question must not push the process beyond its share: it spills to disk first, and is refused at last.
+    "max_bytes_before_external_group_by": 64_000_000,
+    "max_bytes_before_external_sort": 64_000_000,
+    "max_memory_usage": 300_000_000,
     "date_time_output_format": "iso",
 }
 READ_FORMATS: Final = {"String": "bytes", "FixedString": "bytes", "DateTime64": "int"}

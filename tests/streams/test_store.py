@@ -90,11 +90,18 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         ClickHouseStore.embedded(tmp_path / "file" / "store")
 
 
-@pytest.fixture
-async def filled(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that another process filled and closed."""
-    assert await elsewhere(tmp_path / "store", FILL) == (0, "")
-    return tmp_path / "store"
+    folder = tmp_path_factory.mktemp("template") / "store"
+    assert asyncio.run(elsewhere(folder, FILL)) == (0, "")
+    return folder
+
+
+@pytest.fixture
+def filled(template: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return shutil.copytree(template, tmp_path / "store", symlinks=True)
 
 
 async def test_a_closed_store_is_opened_again_with_its_rows(filled: Path) -> None:
