@@ -22,10 +22,19 @@ class Metric(NamedTuple):
 CATALOGUE: Final[dict[str, Metric]] = {
     "roamlog_push_requests_total": Metric(
         "counter",
-        "Authenticated requests to Receiver interfaces; outcome is created, updated, duplicate, refused, unknown or unavailable.",
+        "Authenticated requests to Receiver interfaces; outcome is created, updated, deleted, duplicate, "
+        "refused, unknown or unavailable.",
         ("module", "verb", "outcome"),
     ),
     "roamlog_push_seconds": Metric("histogram", "From the last byte of a pushed object to its answer, in seconds."),
+    "roamlog_authorizations_total": Metric(
+        "counter",
+        "Real-time authorizations that partners asked for; outcome is allowed, blocked, unknown, refused or unavailable.",
+        ("outcome",),
+    ),
+    "roamlog_authorization_seconds": Metric(
+        "histogram", "From the last byte of a request for authorization to its answer, in seconds."
+    ),
     "roamlog_read_requests_total": Metric(
         "counter",
         "Authenticated GETs of partners by interface (versions, sender, receiver); outcome is served, refused, unavailable or failed.",

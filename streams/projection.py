@@ -36,7 +36,6 @@ class Table(Struct, frozen=True):
     columns: tuple[Column, ...]
     order_by: tuple[str, ...]
     partition_by: str = ""
-    index_granularity: int = 256
     indexes: tuple[str, ...] = ()
 
 

@@ -65,7 +65,7 @@ class Work:
         shape = ", ".join("String" for _ in current.order_by)
         key = f"({keys})" if len(current.order_by) > 1 else keys
         array = f"Array(Tuple({shape}))" if len(current.order_by) > 1 else "Array(String)"
-        self.load = f"SELECT {keys}, doc, state, version FROM {self.source} FINAL WHERE {key} IN {{keys:{array}}}"
+        self.load = f"SELECT {keys}, doc, state, version FROM {self.source} FINAL PREWHERE {key} IN {{keys:{array}}}"
 
 
 class Round(NamedTuple):

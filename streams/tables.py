@@ -46,6 +46,14 @@ GENERATIONS: Final = Table(
 SYSTEM_TABLES: Final = (POSITIONS, GENERATIONS)
 
 
+# States are read by key, a thousand at a time, and lists by a few columns: small granules and blocks spare decompressing
+# what is not asked for (IN of 1,000 keys of 200,000: 51 ms against 255). Facts are scanned, so they keep the defaults.
+_SETTINGS: Final = {
+    "current": "index_granularity = 64, min_compress_block_size = 16384, max_compress_block_size = 65536",
+    "fact": "index_granularity = 8192",
+}
+
+
 def columns(table: Table) -> tuple[Column, ...]:
     """Return all columns as stored: the table's own, then partition and version, in fact tables also rank."""
     return (*table.columns, *BOOKKEEPING, *((RANK,) if table.kind == "fact" else ()))
@@ -70,7 +78,7 @@ def create(table: Table, generation: str) -> str:
         f"CREATE TABLE IF NOT EXISTS {physical(table, generation)}\n(\n    {lines}{indexes}\n)\n"
         f"ENGINE = ReplacingMergeTree({'rank' if table.kind == 'fact' else 'version'}){partition_by}\n"
         f"ORDER BY ({', '.join(table.order_by)})\n"
-        f"SETTINGS index_granularity = {table.index_granularity}, non_replicated_deduplication_window = 1000"
+        f"SETTINGS {_SETTINGS[table.kind]}, non_replicated_deduplication_window = 1000"
     )
 
 

@@ -90,7 +90,6 @@ EVSE_STATUS: Final = Table(
         Column("connection", "LowCardinality(String)"),
     ),
     order_by=("party", "location_id", "evse_uid", "observed_at", "event_id"),
-    index_granularity=8192,
 )
 
 LOCATION_FINDINGS: Final = findings_table("location_findings")
