@@ -78,9 +78,7 @@ def add_routes(app: FastAPI, outlet: Outlet) -> None:
 
 
 def _ocpi(outlet: Outlet, gate: Gate, twins: Twins, freshness: Freshness) -> list[OcpiRoute]:
-    lists = SenderLists(
-        Pages(outlet.store, twins), freshness, outlet.dialects, public_url=outlet.public_url, cap=outlet.page_limit
-    )
+    lists = SenderLists(Pages(outlet.store, twins), freshness, outlet.dialects, public_url=outlet.public_url, cap=outlet.page_limit)
     reads = ReceiverReads(outlet.lookup, freshness, outlet.log.partitions, outlet.dialects)
     versions = Versions(outlet.dialects, outlet.public_url)
 

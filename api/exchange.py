@@ -48,9 +48,7 @@ class OcpiRoute(Route):
     It looks at the path's parts itself: an id may hold anything, a line feed too, which Starlette's patterns do not match.
     """
 
-    def __init__(
-        self, name: str, wanted: Callable[[list[str]], bool], endpoint: "Endpoint", *, method: str | None = None
-    ) -> None:
+    def __init__(self, name: str, wanted: Callable[[list[str]], bool], endpoint: "Endpoint", *, method: str | None = None) -> None:
         super().__init__("/ocpi/{rest:path}", endpoint, name=name, include_in_schema=False)
         self._wanted = wanted
         self._method = method

@@ -41,9 +41,7 @@ class Readiness(BaseModel):
 class Ready:
     """Compares the projections (name to topics) with the log."""
 
-    def __init__(
-        self, log: EventLog, positions: Positions, clock: Clock, projections: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def __init__(self, log: EventLog, positions: Positions, clock: Clock, projections: Mapping[str, tuple[str, ...]]) -> None:
         self._log = log
         self._positions = positions
         self._clock = clock
@@ -68,9 +66,7 @@ class Ready:
 
     def _lane(self, projection: str, topic: str, partition: int, end: int) -> Lane:
         folded = self._positions.folded(projection, TopicPartition(topic, partition))
-        return Lane(
-            projection=projection, topic=topic, partition=partition, folded=folded, end=end, lag=max(end - folded, 0)
-        )
+        return Lane(projection=projection, topic=topic, partition=partition, folded=folded, end=end, lag=max(end - folded, 0))
 
 
 def router(ready: Ready, metrics: CollectorRegistry, operator: Callable[[Request], Awaitable[None]]) -> APIRouter:

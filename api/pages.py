@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from api.access import Reader
@@ -26,12 +27,16 @@ CHANGED: Final = """last_updated < fromUnixTimestamp64Micro({date_to:Int64}, 'UT
     OR changed_at >= fromUnixTimestamp64Micro({arrived_from:Int64}, 'UTC')
    AND changed_at < fromUnixTimestamp64Micro({date_to:Int64}, 'UTC'))"""
 
-# ClickHouse sorts the keys of all rows that match and then reads the documents of one page only ("lazy materialisation").
-# It does so up to a LIMIT that is a setting; beyond it, every document of the table would be read for each page.
-LAZY: Final = "query_plan_optimize_lazy_materialization = 1, query_plan_max_limit_for_lazy_materialization = 100000"
+# ClickHouse sorts the keys of all rows that match and then reads the documents of one page only ("lazy materialisation");
+# unless told otherwise it does so for small pages alone, and for others reads every document of the table. While it sorts
+# it counts, too: FORMAT JSONCompact says what a query of its own would have to find out.
+ONCE: Final = """query_plan_optimize_lazy_materialization = 1,
+    query_plan_max_limit_for_lazy_materialization = 0,
+    exact_rows_before_limit = 1,
+    output_format_json_quote_64bit_integers = 0"""
 
 SESSIONS_PAGE: Final = f"""
-SELECT first_seen, party, session_id, doc
+SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [toString(party), session_id] AS key
 FROM sessions
 WHERE served = 1
   AND {VISIBLE}
@@ -41,7 +46,7 @@ WHERE served = 1
     > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {{after_party:String}}, {{after_id:String}})
 ORDER BY first_seen, party, session_id
 LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
-SETTINGS {LAZY}
+SETTINGS {ONCE}
 """
 
 SESSIONS_COUNT: Final = f"""
@@ -50,11 +55,10 @@ FROM sessions
 WHERE served = 1
   AND {VISIBLE}
   AND {CHANGED}
-  AND first_seen <= fromUnixTimestamp64Micro({{complete_until:Int64}}, 'UTC')
 """
 
 CDRS_PAGE: Final = f"""
-SELECT first_seen, party, cdr_id, charging_key, doc
+SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [toString(party), cdr_id, charging_key] AS key
 FROM cdrs
 WHERE {VISIBLE}
   AND {CHANGED}
@@ -64,7 +68,7 @@ WHERE {VISIBLE}
     > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {{after_party:String}}, {{after_id:String}}, {{after_charging_key:String}})
 ORDER BY first_seen, party, cdr_id, charging_key
 LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
-SETTINGS {LAZY}
+SETTINGS {ONCE}
 """
 
 CDRS_COUNT: Final = f"""
@@ -73,7 +77,6 @@ FROM cdrs
 WHERE {VISIBLE}
   AND {CHANGED}
   AND (party, cdr_id, charging_key) NOT IN {{twins:Array(Tuple(String, String, String))}}
-  AND first_seen <= fromUnixTimestamp64Micro({{complete_until:Int64}}, 'UTC')
 """
 
 
@@ -114,8 +117,8 @@ class Pages:
     async def read(self, module: Module, reader: Reader, query: ListQuery, until: Instant) -> Page:
         """Return a page of the list that ends at `until` (W): the first page's, which the cursor carries.
 
-        Up to W nothing can come to stand before an object that was listed. What came after W stands on the last page, as
-        far as it fits there; for the rest the next crawl looks. Raises StoreUnavailable.
+        Up to W nothing can come to stand before an object that was listed. What came after W is counted, and stands on the
+        last page as far as it fits there; for the rest the next crawl looks. Raises StoreUnavailable.
         """
         source, cursor = SOURCES[module], query.cursor
         common = _window(reader, query.window)
@@ -125,33 +128,45 @@ class Pages:
         total: int | None = None if cursor is None else cursor.total
         if not follows and query.offset:
             # By number: the list must be counted first, lest a far offset sorts the table for nothing.
-            total = await self._count(source, common, until) if total is None else total
+            total = await self._count(source, common) if total is None else total
             if query.offset >= total:
                 return Page([], total, None)
         place = cursor if follows else None
         after = (EARLIEST, *("" for _ in source.key)) if place is None else (place.first_seen, *place.key)
-        rows = await self._store.query(
+        answer = await self._store.query_bytes(
             source.page,
+            "JSONCompact",
             common
             | dict(zip(("after", *source.key), after, strict=True))
             | {"limit": query.limit + 1, "offset": 0 if follows else query.offset},
         )
-        kept = rows[: query.limit]
-        more = len(rows) > query.limit and _int(rows[query.limit][0]) <= until
-        if total is None and (more or len(rows) > query.limit):
-            total = await self._count(source, common, until)
+        found = _decode(answer)
+        kept = found.data[: query.limit]
         end = query.offset + len(kept)
-        total = end if total is None else max(total, end)
+        total = max(end, found.rows_before_limit_at_least if total is None else total)
         following = None
-        if more:
-            first_seen, *key = kept[-1][:-1]
-            parts = tuple(_bytes(part).decode() for part in key)
-            following = Cursor(module, query.window, until, total, end, _int(first_seen), parts)
-        return Page([_bytes(row[-1]) for row in kept], total, following)
+        if len(found.data) > query.limit and found.data[query.limit].first_seen <= until:
+            following = Cursor(module, query.window, until, total, end, kept[-1].first_seen, kept[-1].key)
+        return Page([row.document.encode() for row in kept], total, following)
 
-    async def _count(self, source: Source, common: dict[str, object], complete_until: Instant) -> int:
-        rows = await self._store.query(source.count, common | {"complete_until": complete_until})
-        return _int(rows[0][0])
+    async def _count(self, source: Source, common: dict[str, object]) -> int:
+        ((count,),) = await self._store.query(source.count, common)
+        if not isinstance(count, int):
+            raise TypeError(f"ClickHouse gave {count!r} where it counts")
+        return count
+
+
+class _Row(Struct, array_like=True):
+    first_seen: Instant
+    document: str
+    key: tuple[str, ...]
+
+
+class _Found(Struct):
+    """What ClickHouse answers in JSONCompact: the rows of a page, and how many there were before LIMIT."""
+
+    data: list[_Row]
+    rows_before_limit_at_least: int = 0
 
 
 def _window(reader: Reader, window: Window) -> dict[str, object]:
@@ -166,13 +181,4 @@ def _window(reader: Reader, window: Window) -> dict[str, object]:
     }
 
 
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"ClickHouse gave {type(value).__name__} where a number is kept")
-    return value
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise TypeError(f"ClickHouse gave {type(value).__name__} where a String is kept")
-    return value
+_decode: Final = msgspec.json.Decoder(_Found).decode

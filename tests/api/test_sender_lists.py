@@ -314,7 +314,10 @@ async def test_a_reader_sees_what_is_addressed_to_it_and_what_is_its_own(home: H
     assert (await home.get(SESSIONS, "rival")).ids == ["S2", "S3"]
     assert (await home.get(SESSIONS, "cpo")).ids == ["S1", "S2"]
     assert (await home.get(SESSIONS, "other")).ids == ["S3"]
-    assert (await home.get(SESSIONS, "other")).headers["x-total-count"] == "1"
+    # The total counts what the reader may see and the window holds, whatever the page holds.
+    assert (await home.get(f"{SESSIONS}&limit=1", "rival")).headers["x-total-count"] == "2"
+    assert (await home.get(f"{SESSIONS}&limit=1", "cpo")).headers["x-total-count"] == "2"
+    assert (await home.get(f"{SESSIONS}&limit=1&date_to=2026-09-20T10:05:00Z", "cpo")).headers["x-total-count"] == "0"
 
 
 async def test_a_cpo_is_not_given_what_is_addressed_to_its_party(home: House) -> None:
