@@ -1,28 +1,41 @@
 """From an object as received to the log entry that says so: what pushes, loads and replays have in common."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from schemas import envelope as envelopes
-from schemas.events import EVENT_TYPE, Crawl, Envelope, Origin
-from schemas.ocpi.dialect import Dialect, Lifted, Refused
+from schemas.events import EVENT_TYPE, LEVEL_EVENT_TYPE, Crawl, Envelope, Origin
+from schemas.ocpi.dialect import Dialect, Level, Lifted, Refused
 from schemas.types import Finding, Instant, Module, Verb, identity
 from streams.ports import Entry
-from streams.topics import CHARGING, record_key
+from streams.topics import CHARGING, LOCATIONS, TARIFFS, TOKENS, record_key
 
-TOPIC: Final[dict[Module, str]] = {Module.SESSIONS: CHARGING, Module.CDRS: CHARGING}
+TOPIC: Final[dict[Module, str]] = {
+    Module.LOCATIONS: LOCATIONS,
+    Module.SESSIONS: CHARGING,
+    Module.CDRS: CHARGING,
+    Module.TARIFFS: TARIFFS,
+    Module.TOKENS: TOKENS,
+}
 """Where a module's events stand."""
+
+LONG_BYTES: Final = 64 * 1024
+"""A longer body is admitted in a thread: a Location of 5,000 EVSEs would hold up every other request."""
 
 _TYPE: Final = {(module.value, verb): tag for (module, verb), tag in EVENT_TYPE.items()}
 _TOPIC: Final = {module.value: topic for module, topic in TOPIC.items()}
+_LEVELS: Final[dict[int, Level]] = {0: "location", 1: "location", 2: "evse", 3: "connector"}
 _json: Final = msgspec.json.Encoder().encode
 
 Key = tuple[str, ...]
-"""What an object is found by in the tables: the owner as `NL*TNM`, then its ids lowered."""
+"""What an object is found by in the tables: the owner as `NL*TNM`, then its ids lowered.
+
+An EVSE's ids are its Location's and its own, a Connector's those of all three; a Token's are its uid and its type.
+"""
 
 
 class Circumstances(Struct, frozen=True, kw_only=True):
@@ -47,6 +60,23 @@ class Admitted(Struct, frozen=True):
     entry: Entry
 
 
+class _Connector(Struct):
+    id: str
+
+
+class _Evse(Struct):
+    uid: str
+    connectors: list[_Connector] | None = None
+
+
+class _Location(Struct):
+    evses: list[_Evse] | None = None
+
+
+_location: Final = msgspec.json.Decoder(_Location)
+_evse: Final = msgspec.json.Decoder(_Evse)
+
+
 class NotOwned(Exception):
     """The connection may not write the owner's objects."""
 
@@ -68,22 +98,30 @@ def admit(
 ) -> Admitted:
     """Return the object lifted, checked against its path and enveloped.
 
-    `party` and `ids` are what the path says, None and () where only the body tells (a POST). Where both speak they must
-    agree, without regard to case. Raises NotJson, Refused, or NotOwned when the body names a party that `owns` denies.
+    `party` and `ids` are what the path says (tokens: with the type), None and () where only the body tells (a POST, a file).
+    Where both speak they must agree, without regard to case. A DELETE has no object, so its body is not looked at.
+    Raises NotJson, Refused, or NotOwned when the body names a party that `owns` denies.
     Source: OCPI 2.2.1 transport_and_format, client owned object push; requirements 2.7.
     """
     name = module.value  # an enum's own hash is Python's and would cost more than the look-ups that need it
-    lifted = dialect.lift(module, verb, body)
+    if verb is Verb.DELETE:
+        lifted, body = Lifted(module=module, verb=verb, payload=b"{}", raw=None, party=None, ids=(), last_updated=None), b""
+    elif module is Module.LOCATIONS:
+        lifted = dialect.lift(module, verb, body, level=_LEVELS[len(ids)])
+    else:
+        lifted = dialect.lift(module, verb, body)
     owner = _owner(lifted, party)
     if party is None and not owns(owner):
         raise NotOwned(owner)
     said = _ids(lifted, ids)
-    # A CDR stands in the lane of its session, so that one fold sees both.
-    record = record_key(owner, lifted.charging_key or said[0]) if module is Module.CDRS else record_key(owner, *said)
+    if module is Module.LOCATIONS:
+        tag, record = LEVEL_EVENT_TYPE[len(said), verb.value], record_key(owner, said[0])
+    else:
+        tag, record = _TYPE[name, verb.value], _record_key(owner, lifted, said)
     lowered = (owner, *map(identity, said))
     envelope = Envelope(
         event_id=event_id(circumstances, lowered, lifted, body),
-        type=_TYPE[name, verb.value],
+        type=tag,
         module=name,
         origin=circumstances.origin,
         connection=circumstances.connection,
@@ -106,6 +144,20 @@ def admit(
         losses=lifted.losses,
     )
     return Admitted(lowered, envelope, Entry(_TOPIC[name], record, envelopes.encode(envelope)))
+
+
+def below(admitted: Admitted) -> Iterator[Key]:
+    """Yield the keys of the EVSEs and Connectors that the PUT of a Location or of an EVSE holds."""
+    match admitted.envelope.type:
+        case "location.replaced":
+            for evse in _location.decode(admitted.envelope.payload).evses or ():
+                key = (*admitted.key, identity(evse.uid))
+                yield key
+                for connector in evse.connectors or ():
+                    yield *key, identity(connector.id)
+        case "evse.replaced":
+            for connector in _evse.decode(admitted.envelope.payload).connectors or ():
+                yield *admitted.key, identity(connector.id)
 
 
 def event_id(circumstances: Circumstances, key: Key, lifted: Lifted, body: bytes) -> bytes:
@@ -131,15 +183,39 @@ def _owner(lifted: Lifted, party: str | None) -> str:
     return owner
 
 
+def _record_key(owner: str, lifted: Lifted, ids: tuple[str, ...]) -> bytes:
+    if lifted.module is Module.CDRS:  # in the lane of its session, so that one fold sees both
+        return record_key(owner, lifted.charging_key or ids[0])
+    if lifted.module is Module.TOKENS:
+        return token_record_key(owner, *ids)
+    return record_key(owner, *ids)
+
+
+def token_record_key(owner: str, uid: str, kind: str) -> bytes:
+    """Return where a Token and its authorizations stand in the log."""
+    return record_key(owner, kind, uid)
+
+
 def _ids(lifted: Lifted, ids: tuple[str, ...]) -> tuple[str, ...]:
-    if not lifted.ids:
+    """Return the ids as the path spells them, or the body where there is no path."""
+    own = lifted.ids
+    if not own:
         if not ids:
             raise _refused("/id", "id_missing", "neither the path nor the object names its id")
         return ids
-    # Compared as sent first: lowering both costs more than most requests need.
-    if ids and lifted.ids != ids and tuple(map(identity, lifted.ids)) != tuple(map(identity, ids)):
-        raise _refused("/id", "id_mismatch", f"the object says {lifted.ids[-1]!r}, its path {ids[-1]!r}")
-    return lifted.ids
+    if not ids:
+        return own
+    # Compared as sent first: lowering both costs more than most requests need. An EVSE or a Connector names itself alone.
+    if own == ids[-len(own) :]:
+        return ids
+    for place, (one, other) in enumerate(zip(own, ids[-len(own) :], strict=True)):
+        if one and identity(one) != identity(other):
+            if lifted.module is Module.TOKENS and place == 1:
+                text = f"the object is a Token of type {one}, the request addresses type {other}; say ?type={one}"
+                raise _refused("/type", "type_mismatch", text)
+            field = "/uid" if lifted.module is Module.TOKENS or len(ids) == 2 else "/id"
+            raise _refused(field, "id_mismatch", f"the object says {one!r}, its path {other!r}")
+    return ids
 
 
 def _refused(pointer: str, rule: str, message: str) -> Refused:

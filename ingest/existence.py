@@ -48,6 +48,12 @@ class Existence:
             (_, gone), lost = self._values.popitem(last=False)
             self._bytes -= _size(gone, lost)
 
+    def forget(self, module: str, key: Key) -> None:
+        """Know the key no longer: its object was taken away."""
+        value = self._values.pop((module, key), None)
+        if value is not None:
+            self._bytes -= _size(key, value)
+
 
 class Lookup(Protocol):
     """The current documents, as the projections have them."""

@@ -1,4 +1,4 @@
-"""The Receiver interfaces over HTTP: paths, headers, limits. Everything that decides is in push.py.
+"""What partners write, over HTTP: paths, headers, limits. Everything that decides is in push.py and authorize.py.
 
 Two routes share one endpoint: the hot one for the verbs that write stands first, and the other, which stands last, answers
 in OCPI whatever no route wanted. An endpoint reads the ASGI scope itself: Starlette's Request costs as much as the rest.
@@ -6,14 +6,16 @@ in OCPI whatever no route wanted. An endpoint reads the ASGI scope itself: Starl
 
 import re
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ingest.authorize import Authorize
 from ingest.partners import Connection, PartnerRegistry
-from ingest.push import UNAVAILABLE, Answer, Push, PushRequest, Refusal, segments_of
+from ingest.push import Push
+from ingest.requests import UNAVAILABLE, Answer, PushRequest, Refusal, segments_of
 from schemas.ocpi.response import error, success
 from schemas.types import party_of
 from streams.metrics import Metrics
@@ -22,6 +24,10 @@ from streams.ports import Clock, LogUnavailable
 BODY_BYTES: Final = 4 * 1024 * 1024
 """The default limit of a request's body."""
 
+RECEIVER: Final = "receiver"
+SENDER: Final = "sender"
+_ASKED_OF: Final = ("tokens/", "sessions/")
+_ASKED: Final = ("/authorize", "/charging_preferences")
 _ECHOED: Final = re.compile(rb"[\x20-\x7e]{1,128}")
 _COUNTRY: Final = re.compile(rb"[A-Za-z]{2}")
 _PARTY: Final = re.compile(rb"[A-Za-z0-9]{1,3}")
@@ -32,49 +38,96 @@ _UNKNOWN: Final = Answer(401, 2000, "the Authorization header holds no token tha
 
 
 class WritesFirst:
-    """An ASGI application that takes pushes itself and leaves everything else to `app`.
+    """An ASGI application that takes pushes itself, and what `authorize` answers, and leaves everything else to `app`.
 
     What a framework wraps around every request costs as much as a push, and a push needs none of it.
     """
 
     def __init__(
-        self, app: ASGIApp, push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, *, body_bytes: int = BODY_BYTES
+        self,
+        app: ASGIApp,
+        push: Push,
+        registry: PartnerRegistry,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        authorize: Authorize | None = None,
+        body_bytes: int = BODY_BYTES,
     ) -> None:
         self._app = app
-        self._receiver = _Receiver(push, registry, clock, metrics, body_bytes)
+        common = (registry, clock, metrics, body_bytes)
+        self._endpoints = {RECEIVER: _Endpoint(push, "roamlog_push_seconds", *common)}
+        if authorize is not None:
+            self._endpoints[SENDER] = _Endpoint(authorize, "roamlog_authorization_seconds", *common)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] in _WRITES and _is_receiver(scope):
-            await self._receiver(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] in _WRITES:
+            endpoint = self._endpoints.get(_interface(scope))
+            if endpoint is not None:
+                return await endpoint(scope, receive, send)
+        return await self._app(scope, receive, send)
 
 
-def routes(push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, *, body_bytes: int = BODY_BYTES) -> list[Route]:
-    """Return the hot routes: every write below `/ocpi/{version}/receiver/`. They belong before all others."""
-    return [_Route("receiver", _Receiver(push, registry, clock, metrics, body_bytes), sorted(_WRITES))]
+def routes(
+    push: Push,
+    registry: PartnerRegistry,
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    authorize: Authorize | None = None,
+    body_bytes: int = BODY_BYTES,
+) -> list[Route]:
+    """Return the hot routes: every write below `/ocpi/{version}/receiver/`, and what `authorize` answers below `/sender/`.
+
+    They belong before all others.
+    """
+    common = (registry, clock, metrics, body_bytes)
+    found: list[Route] = [_Route(RECEIVER, _Endpoint(push, "roamlog_push_seconds", *common), sorted(_WRITES))]
+    if authorize is not None:
+        found.append(_Route(SENDER, _Endpoint(authorize, "roamlog_authorization_seconds", *common), sorted(_WRITES)))
+    return found
 
 
 def fallback(push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, *, body_bytes: int = BODY_BYTES) -> list[Route]:
     """Return the route that answers every other request below `/ocpi/{version}/receiver/`; it belongs after all others."""
-    return [_Route("receiver-rest", _Receiver(push, registry, clock, metrics, body_bytes), None)]
+    return [_Route(RECEIVER, _Endpoint(push, "roamlog_push_seconds", registry, clock, metrics, body_bytes), None)]
 
 
 class _Route(Route):
     """Matches by the path's beginning: an id may hold anything, a line feed too, which Starlette's patterns do not match."""
 
-    def __init__(self, name: str, endpoint: "_Receiver", methods: list[str] | None) -> None:
-        super().__init__("/ocpi/{version}/receiver/{rest:path}", endpoint, methods=methods, name=name, include_in_schema=False)
+    def __init__(self, interface: str, endpoint: "_Endpoint", methods: list[str] | None) -> None:
+        super().__init__(
+            f"/ocpi/{{version}}/{interface}/{{rest:path}}",
+            endpoint,
+            methods=methods,
+            name=interface if methods else f"{interface}-rest",
+            include_in_schema=False,
+        )
+        self._interface = interface
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or (self.methods is not None and scope["method"] not in self.methods):
             return Match.NONE, {}
-        return (Match.FULL, {"endpoint": self.endpoint}) if _is_receiver(scope) else (Match.NONE, {})
+        return (Match.FULL, {"endpoint": self.endpoint}) if _interface(scope) == self._interface else (Match.NONE, {})
 
 
-def _is_receiver(scope: Scope) -> bool:
+def _interface(scope: Scope) -> str:
+    """Return which of our interfaces a path belongs to; of the Sender's only what is written there."""
     parts = scope["path"].removeprefix(scope.get("root_path", "")).split("/", 4)
-    return len(parts) > 3 and parts[1] == "ocpi" and parts[3] == "receiver" and not parts[0]
+    if len(parts) < 4 or parts[1] != "ocpi" or parts[0]:
+        return ""
+    if parts[3] == SENDER and len(parts) == 5:
+        return SENDER if parts[4].startswith(_ASKED_OF) and parts[4].rstrip("/").endswith(_ASKED) else ""
+    return RECEIVER if parts[3] == RECEIVER else ""
+
+
+class _Taking(Protocol):
+    """Who answers a request."""
+
+    async def receive(self, request: PushRequest) -> Answer: ...
+
+    async def refuse(self, request: PushRequest, refusal: Refusal) -> Answer: ...
 
 
 class _TooLong(Exception):
@@ -85,9 +138,13 @@ class _Gone(Exception):
     """The client left before its body was whole."""
 
 
-class _Receiver:
-    def __init__(self, push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, body_bytes: int) -> None:
-        self._push = push
+class _Endpoint:
+    def __init__(  # noqa: PLR0917
+        self, taking: _Taking, seconds: str, registry: PartnerRegistry, clock: Clock, metrics: Metrics, body_bytes: int
+    ) -> None:
+        """`seconds` is the histogram of how long answers take."""
+        self._taking = taking
+        self._seconds = seconds
         self._registry = registry
         self._clock = clock
         self._metrics = metrics
@@ -118,10 +175,10 @@ class _Receiver:
         started = perf_counter()
         request = _request(scope, headers, connection, body)
         if refusal is not None:
-            answer = await self._push.refuse(request, refusal)
+            answer = await self._taking.refuse(request, refusal)
         else:
-            answer = await self._push.receive(request)
-        self._metrics.observe("roamlog_push_seconds", perf_counter() - started)
+            answer = await self._taking.receive(request)
+        self._metrics.observe(self._seconds, perf_counter() - started)
         await self._send(send, headers, answer)
 
     async def _body(self, receive: Receive, declared: bytes | None) -> bytes:
@@ -155,6 +212,8 @@ class _Receiver:
         now = self._clock.now()
         if answer.message is not None:
             body = error(answer.code, answer.message, now)
+        elif answer.data is not None:
+            body = success(answer.data, now)
         else:
             # An answer's timestamp is in milliseconds, so those of one millisecond are the same bytes.
             millisecond, body = self._success

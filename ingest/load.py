@@ -11,13 +11,14 @@ import itertools
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 import msgspec
 from msgspec import Struct
 
-from ingest.admission import Admitted, Circumstances, NotOwned, admit
+from ingest.admission import LONG_BYTES, Admitted, Circumstances, NotOwned, admit, below
 from ingest.errors import BrokenFile
 from ingest.existence import Existence, Lookup
 from ingest.splitter import Member, members
@@ -31,7 +32,13 @@ from streams.projections.cdrs import same_values
 from streams.topics import REJECTED
 
 CONNECTION: Final = "load"
-VERB: Final[dict[Module, Verb]] = {Module.SESSIONS: Verb.PUT, Module.CDRS: Verb.POST}
+VERB: Final[dict[Module, Verb]] = {
+    Module.LOCATIONS: Verb.PUT,
+    Module.SESSIONS: Verb.PUT,
+    Module.CDRS: Verb.POST,
+    Module.TARIFFS: Verb.PUT,
+    Module.TOKENS: Verb.PUT,
+}
 """What a loaded object counts as."""
 
 BATCH_OBJECTS: Final = 500
@@ -189,9 +196,10 @@ class Load:
         for number, member in enumerate(batch):
             index = report.objects + number
             try:
-                admitted.append(
-                    admit(dialect, module, VERB[module], member.body, circumstances, party=None, ids=(), owns=party.__eq__)
+                admitting = partial(
+                    admit, dialect, module, VERB[module], member.body, circumstances, party=None, ids=(), owns=party.__eq__
                 )
+                admitted.append(admitting() if len(member.body) <= LONG_BYTES else await asyncio.to_thread(admitting))
                 places.append((index, member))
             except (NotJson, Refused) as fault:
                 refuse(index, member, fault)
@@ -212,8 +220,12 @@ class Load:
                     message = "a CDR of this id with other values stands already, and a CDR never changes"
                     refuse(index, member, Refused((Finding("", "cdr_conflict", "error", message),)))
         await self._log.append([*(one.entry for one in new), *entries])
-        for one in new:
-            self._existence.add(module.value, one.key, _digest(one))
+        for number, one in enumerate(new, 1):
+            self._existence.add(module.value, one.key, _digest(one) if module is Module.CDRS else b"")
+            for key in below(one):
+                self._existence.add(module.value, key)
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
         report.appended += len(new)
         report.objects += len(batch)
 

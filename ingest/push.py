@@ -1,91 +1,67 @@
 """The Receiver interfaces without HTTP: a request in, durable in the log, an answer out.
 
-Source: OCPI 2.2.1 mod_sessions and mod_cdrs (Receiver Interface), status_codes, transport_and_format; requirements 2.
+Source: OCPI 2.2.1 mod_locations, mod_sessions, mod_cdrs, mod_tariffs and mod_tokens (Receiver Interface), status_codes,
+transport_and_format; requirements 2.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from typing import Final, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from functools import partial
+from typing import Final
+from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
 
-from ingest.admission import TOPIC, Admitted, Circumstances, Key, NotOwned, admit
+from ingest.admission import LONG_BYTES, TOPIC, Admitted, Circumstances, Key, NotOwned, admit, below
 from ingest.existence import Documents, Existence, Lookup
-from ingest.partners import Connection
-from schemas import rejected as rejections
+from ingest.requests import (
+    TOO_LARGE,
+    UNAVAILABLE,
+    VERBS,
+    Answer,
+    PushRequest,
+    Refusal,
+    is_id,
+    not_allowed,
+    not_owned,
+    refuse,
+    remarks,
+    token_type,
+)
 from schemas.events import Document
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
-from schemas.rejected import BODY_BYTES, Rejected
-from schemas.types import Finding, Instant, Module, Verb, party_of
+from schemas.types import Finding, Module, Verb, party_of
 from streams.metrics import Metrics
-from streams.ports import Clock, Entry, EventLog, LogUnavailable, Position, Positions, StoreUnavailable, TopicPartition
+from streams.ports import (
+    Clock,
+    Entry,
+    EventLog,
+    LogUnavailable,
+    Position,
+    Positions,
+    RecordTooLarge,
+    StoreUnavailable,
+    TopicPartition,
+)
 from streams.projections.cdrs import same_values
-from streams.topics import REJECTED, lane
-
-RETRY_AFTER_S: Final = 5
-ID_CHARACTERS: Final = 255
-"""A longer path segment can be no id in any version (the longest is 39 characters)."""
+from streams.topics import lane
 
 PUT_READS: Final = 0.2
 """The share of the time that reads for the mere 200 or 201 of a PUT may take."""
 
-
-class PushRequest(Struct, frozen=True, kw_only=True):
-    """An authenticated request below `/ocpi/{version}/receiver/`.
-
-    `segments` is the percent-decoded path after the module, `path` the whole as received with its query.
-    """
-
-    connection: Connection
-    method: str
-    version: str
-    module: str
-    segments: tuple[str, ...]
-    path: str
-    body: bytes
-    content_type: str | None = None
-    request_id: str | None = None
-    correlation_id: str | None = None
-    ocpi_from: str | None = None
-    ocpi_to: str | None = None
-
-
-class Answer(NamedTuple):
-    """An HTTP status, an OCPI status code, and what the headers need. `message` is None where all went well."""
-
-    http: int
-    code: int
-    message: str | None = None
-    location: str | None = None
-    allow: str | None = None
-    retry_after_s: int | None = None
-    close: bool = False
-    outcome: str = "refused"
-
-
-class Refusal(Exception):
-    """An answer that refuses, and why. `is_json` is None where nobody has looked yet."""
-
-    def __init__(self, answer: Answer, *, party: str = "", findings: tuple[Finding, ...] = (), is_json: bool | None = None) -> None:
-        self.answer = answer
-        self.party = party
-        self.findings = findings
-        self.is_json = is_json
-        super().__init__(answer.message)
-
+REMEMBERED_AT_ONCE: Final = 1000
 
 CREATED: Final = Answer(201, 1000, outcome="created")
 UPDATED: Final = Answer(200, 1000, outcome="updated")
-UNAVAILABLE: Final = Answer(
-    503, 3000, "the event log cannot take anything now; please try again", retry_after_s=RETRY_AFTER_S, outcome="unavailable"
-)
+DELETED: Final = Answer(200, 1000, outcome="deleted")
 
 _CDRS: Final = Module.CDRS.value
+_LOCATIONS: Final = Module.LOCATIONS.value
 _MODULES: Final = frozenset(map(str, TOPIC))
-_VERBS: Final = {verb.value: verb for verb in Verb}
+_LEVELS: Final = ("location", "evse", "connector")
+_UNKNOWN: Final = {_LOCATIONS: 2003, Module.TOKENS.value: 2004}
+"""The OCPI code for a PATCH of what nobody has PUT, where it is not 2001 (requirements 2.3)."""
 _document: Final = msgspec.json.Decoder(Document)
 
 
@@ -128,19 +104,15 @@ class Push:
             answer = await self.take(request)
         except Refusal as refusal:
             return await self.refuse(request, refusal)
+        except RecordTooLarge:
+            return await self.refuse(request, Refusal(TOO_LARGE, is_json=True))
         except LogUnavailable:
             answer = UNAVAILABLE
         return self._counted(request, answer)
 
     async def refuse(self, request: PushRequest, refusal: Refusal) -> Answer:
         """Record what was refused and return its answer; mere readers are answered and leave no record."""
-        answer = refusal.answer
-        if request.method in _VERBS:
-            try:
-                await self.reject(request, refusal)
-            except LogUnavailable:
-                answer = UNAVAILABLE
-        return self._counted(request, answer)
+        return self._counted(request, await refuse(request, refusal, self._log, self._clock))
 
     async def take(self, request: PushRequest) -> Answer:
         """Return the answer of an object that was taken; raises Refusal or LogUnavailable, appending nothing."""
@@ -149,41 +121,86 @@ class Push:
         dialect = self._dialects.get(request.version)
         if dialect is None:
             raise Refusal(Answer(404, 3002, f"OCPI {request.version[:20]} is not spoken here; see /ocpi/versions"))
-        if request.module == "sessions":
-            return await self._session(request, dialect)
-        if request.module == "cdrs":
-            return await self._cdr(request, dialect)
+        match request.module:
+            case "locations":
+                return await self._location_tree(request, dialect)
+            case "sessions":
+                return await self._session(request, dialect)
+            case "cdrs":
+                return await self._cdr(request, dialect)
+            case "tariffs":
+                return await self._tariff(request, dialect)
+            case "tokens":
+                return await self._token(request, dialect)
         raise Refusal(Answer(404, 2000, f"OCPI {request.version} has no Receiver interface {request.module[:40]!r} here"))
 
-    async def reject(self, request: PushRequest, refusal: Refusal) -> None:
-        """Record a refusal; raises LogUnavailable."""
-        at = self._clock.now()
-        rejected = rejection(request, refusal, at)
-        await self._log.append([Entry(REJECTED, rejected.rejected_id, rejections.encode(rejected))])
-
     async def append(self, admitted: Admitted) -> Answer:
-        """Append an object that is whole (PUT, POST); raises Refusal for a CDR that contradicts the one that stands."""
+        """Append an object that is whole (PUT, POST).
+
+        Raises Refusal for a CDR that contradicts the one that stands, and for what lies below an unknown Location or EVSE.
+        """
         if admitted.envelope.module == _CDRS:
             return await self._post_cdr(admitted)
+        if len(admitted.envelope.key) > 1 and admitted.envelope.module == _LOCATIONS:
+            await self._expect(admitted, admitted.key[:-1])
         return await self._put(admitted)
 
+    async def _location_tree(self, request: PushRequest, dialect: Dialect) -> Answer:
+        segments, verb = request.segments, VERBS.get(request.method)
+        if not 3 <= len(segments) <= 5:
+            text = "a Location is at locations/{country_code}/{party_id}/{location_id}, below it /{evse_uid}/{connector_id}"
+            raise Refusal(Answer(404, 2001, text))
+        if verb is not Verb.PUT and verb is not Verb.PATCH:
+            raise not_allowed(request, "GET, PUT, PATCH")
+        party = self._owner(request)
+        admitted = await self._admit(request, dialect, Module.LOCATIONS, verb, party=party, ids=segments[2:])
+        if verb is Verb.PATCH:
+            return await self._patch(admitted)
+        return await self.append(admitted)
+
     async def _session(self, request: PushRequest, dialect: Dialect) -> Answer:
-        segments, verb = request.segments, _VERBS.get(request.method)
+        segments, verb = request.segments, VERBS.get(request.method)
         if len(segments) != 3:
             detail = "; charging_periods are added by a PATCH of the Session" if "charging_periods" in segments[3:] else ""
             raise Refusal(Answer(404, 2001, f"a Session is at sessions/{{country_code}}/{{party_id}}/{{session_id}}{detail}"))
         if verb is not Verb.PUT and verb is not Verb.PATCH:
-            raise _not_allowed(request, "GET, PUT, PATCH")
+            raise not_allowed(request, "GET, PUT, PATCH")
         party = self._owner(request)
-        admitted = self._admit(request, dialect, Module.SESSIONS, verb, party=party, ids=segments[2:])
+        admitted = await self._admit(request, dialect, Module.SESSIONS, verb, party=party, ids=segments[2:])
         if verb is Verb.PATCH:
-            return await self._patch(admitted, "sessions")
+            return await self._patch(admitted)
+        return await self.append(admitted)
+
+    async def _tariff(self, request: PushRequest, dialect: Dialect) -> Answer:
+        segments, verb = request.segments, VERBS.get(request.method)
+        if len(segments) != 3:
+            raise Refusal(Answer(404, 2001, "a Tariff is at tariffs/{country_code}/{party_id}/{tariff_id}"))
+        if verb is not Verb.PUT and verb is not Verb.DELETE:
+            raise not_allowed(request, "GET, PUT, DELETE")
+        party = self._owner(request)
+        admitted = await self._admit(request, dialect, Module.TARIFFS, verb, party=party, ids=segments[2:])
+        if verb is Verb.DELETE:
+            return await self._delete(admitted)
+        return await self.append(admitted)
+
+    async def _token(self, request: PushRequest, dialect: Dialect) -> Answer:
+        segments, verb = request.segments, VERBS.get(request.method)
+        if len(segments) != 3:
+            raise Refusal(Answer(404, 2001, "a Token is at tokens/{country_code}/{party_id}/{token_uid}?type={type}"))
+        if verb is not Verb.PUT and verb is not Verb.PATCH:
+            raise not_allowed(request, "GET, PUT, PATCH")
+        party = self._owner(request)
+        ids = (segments[2], token_type(request, "type"))
+        admitted = await self._admit(request, dialect, Module.TOKENS, verb, party=party, ids=ids)
+        if verb is Verb.PATCH:
+            return await self._patch(admitted)
         return await self.append(admitted)
 
     async def _put(self, admitted: Admitted) -> Answer:
         name = admitted.envelope.module
         if self._existence.get(name, admitted.key) is not None:
             await self._log.append([admitted.entry])
+            await self._remember(admitted)
             return UPDATED
         # 201 against 200 is best knowledge and delays no PUT: the read may run beside the append, and only a part of the time,
         # because under a load of new objects these reads would take the machine from everything else.
@@ -202,49 +219,76 @@ class Push:
                 read.cancel()
         known = known or self._existence.get(name, admitted.key) is not None
         self._existence.add(name, admitted.key)
+        await self._remember(admitted)
         return UPDATED if known else CREATED
 
-    async def _patch(self, admitted: Admitted, projection: str) -> Answer:
-        name = admitted.envelope.module
-        if self._existence.get(name, admitted.key) is None:
-            known = await self._known(Module(name), admitted, projection)
-            if known is False:
-                text = f"no {name[:-1]} {admitted.envelope.key[0]!r} of {admitted.envelope.party} is known; PUT it first"
-                raise Refusal(Answer(404, 2001, text, outcome="unknown"), party=admitted.envelope.party, is_json=True)
-            await self._log.append([admitted.entry])
-            if known:
-                self._existence.add(name, admitted.key)
-            return UPDATED
+    async def _patch(self, admitted: Admitted) -> Answer:
+        if self._existence.get(admitted.envelope.module, admitted.key) is None:
+            await self._expect(admitted, admitted.key)
         await self._log.append([admitted.entry])
         return UPDATED
 
-    async def _known(self, module: Module, admitted: Admitted, projection: str) -> bool | None:
-        """Whether the object is there; None where the tables cannot tell in time."""
+    async def _delete(self, admitted: Admitted) -> Answer:
+        name = admitted.envelope.module
+        if self._existence.get(name, admitted.key) is None and await self._known(admitted, admitted.key, at_once=False) is False:
+            raise _unknown(admitted, admitted.key)
+        await self._log.append([admitted.entry])
+        self._existence.forget(name, admitted.key)
+        return DELETED
+
+    async def _remember(self, admitted: Admitted) -> None:
+        """Note what came with an object whose append has returned."""
+        for number, key in enumerate(below(admitted), 1):
+            self._existence.add(admitted.envelope.module, key)
+            if number % REMEMBERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def _expect(self, admitted: Admitted, key: Key) -> None:
+        """Return where the object of `key`, which stands in the lane of `admitted`, is there or cannot be told in time.
+
+        Raises Refusal where it is unknown.
+        """
+        name = admitted.envelope.module
+        if self._existence.get(name, key) is not None:
+            return
+        known = await self._known(admitted, key)
+        if known is False:
+            raise _unknown(admitted, key)
+        if known:
+            self._existence.add(name, key)
+
+    async def _known(self, admitted: Admitted, key: Key, *, at_once: bool = True) -> bool | None:
+        """Whether the object of `key` is there; None where the tables cannot tell in time.
+
+        `at_once` takes a first look before everything is folded: enough for what is never taken away.
+        """
+        module = Module(admitted.envelope.module)
         try:
-            if await self._read(module, admitted.key) is not None:
+            if at_once and await self._read(module, key) is not None:
                 return True
-            if not await self._caught_up(admitted, projection):
+            if not await self._caught_up(admitted):
                 return None
-            return await self._read(module, admitted.key) is not None
+            return await self._read(module, key) is not None
         except StoreUnavailable:
             return None
 
-    async def _caught_up(self, admitted: Admitted, projection: str) -> bool:
+    async def _caught_up(self, admitted: Admitted) -> bool:
         """Wait until all that the object's lane holds by now is folded; False when that takes too long."""
         place = self._lane(admitted.entry)
         end = (await self._log.end(place.topic)).get(place.partition, 0)
         if end == 0:
             return True
-        return await self._positions.reached(projection, Position(*place, end - 1), self._patch_wait_s)
+        # The projection of a module's objects has the module's name.
+        return await self._positions.reached(admitted.envelope.module, Position(*place, end - 1), self._patch_wait_s)
 
     async def _cdr(self, request: PushRequest, dialect: Dialect) -> Answer:
         if len(request.segments) == 3:
-            raise _not_allowed(request, "GET")
+            raise not_allowed(request, "GET")
         if request.segments:
             raise Refusal(Answer(404, 2001, "a CDR is POSTed to cdrs, and read at the Location of the answer"))
         if request.method != "POST":
-            raise _not_allowed(request, "POST")
-        admitted = self._admit(request, dialect, Module.CDRS, Verb.POST, party=None, ids=())
+            raise not_allowed(request, "POST")
+        admitted = await self._admit(request, dialect, Module.CDRS, Verb.POST, party=None, ids=())
         return await self.append(admitted)
 
     async def _post_cdr(self, admitted: Admitted) -> Answer:
@@ -290,7 +334,7 @@ class Push:
             if not wait:
                 await self._settle(admitted.entry)
             document = await self._read(Module.CDRS, admitted.key)
-            if document is None and wait and await self._caught_up(admitted, "cdrs"):
+            if document is None and wait and await self._caught_up(admitted):
                 document = await self._read(Module.CDRS, admitted.key)
         except StoreUnavailable:
             return None
@@ -312,7 +356,7 @@ class Push:
 
     def _counted(self, request: PushRequest, answer: Answer) -> Answer:
         module = request.module if request.module in _MODULES else "other"
-        verb = request.method if request.method in _VERBS else "other"
+        verb = request.method if request.method in VERBS else "other"
         self._metrics.count("roamlog_push_requests_total", module, verb, answer.outcome)
         return answer
 
@@ -323,16 +367,16 @@ class Push:
     def _owner(self, request: PushRequest) -> str:
         party = party_of(*request.segments[:2])
         if party not in request.connection.parties:
-            raise _not_owned(party)
-        object_id = request.segments[2]
-        if not object_id or len(object_id) > ID_CHARACTERS or not object_id.isprintable():
-            raise Refusal(Answer(404, 2001, "the path holds what can be no id"), party=party)
+            raise not_owned(party)
+        for object_id in request.segments[2:]:
+            if not is_id(object_id):
+                raise Refusal(Answer(404, 2001, "the path holds what can be no id"), party=party)
         return party
 
-    def _admit(
+    async def _admit(
         self, request: PushRequest, dialect: Dialect, module: Module, verb: Verb, *, party: str | None, ids: tuple[str, ...]
     ) -> Admitted:
-        connection = request.connection
+        connection, owns = request.connection, request.connection.parties.__contains__
         circumstances = Circumstances(
             connection=connection.name,
             origin="push",
@@ -344,16 +388,15 @@ class Push:
             findings=remarks(request),
         )
         try:
-            return admit(
-                dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=connection.parties.__contains__
-            )
+            admitting = partial(admit, dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
+            return admitting() if len(request.body) <= LONG_BYTES else await asyncio.to_thread(admitting)
         except NotJson as fault:
             text = f"the body is no JSON that can be read: {fault}"
             raise Refusal(Answer(400, 2001, text), party=party or "", is_json=False) from fault
         except Refused as fault:
             raise Refusal(Answer(200, 2001, str(fault)), party=party or "", findings=fault.findings, is_json=True) from fault
         except NotOwned as fault:
-            raise _not_owned(fault.party, is_json=True) from fault
+            raise not_owned(fault.party, is_json=True) from fault
 
     def _lane(self, entry: Entry) -> TopicPartition:
         return lane(entry.topic, entry.key, self._log.partitions(entry.topic))
@@ -364,84 +407,19 @@ class Push:
         return f"{self._public_url}/ocpi/{envelope.version}/receiver/cdrs/{owner}/{quote(envelope.key[0], safe='')}"
 
 
-def segments_of(raw_path: bytes) -> tuple[str, ...] | None:
-    """Return the percent-decoded segments of a path, one trailing slash ignored; None where it is no UTF-8.
-
-    Split before decoding: `%2F` inside an id separates nothing.
-    """
-    try:
-        parts = raw_path.decode().split("/")[1:]
-        if parts and not parts[-1]:
-            parts.pop()
-        if b"%" in raw_path:
-            return tuple([unquote_to_bytes(part).decode() for part in parts])
-        return tuple(parts)
-    except UnicodeDecodeError:
-        return None
-
-
-def remarks(request: PushRequest) -> tuple[Finding, ...]:
-    """Return what breaks the specification outside the object and is taken nevertheless."""
-    if request.content_type is None and request.ocpi_from is None:
-        return ()
-    found = []
-    if request.content_type is not None and not _says_json(request.content_type):
-        found.append(Finding("", "content_type", "warning", f"sent as {request.content_type[:80]!r}, not as application/json"))
-    if request.ocpi_from and request.ocpi_from not in request.connection.parties and not request.connection.is_hub:
-        found.append(Finding("", "foreign_from", "warning", f"OCPI-from says {request.ocpi_from}, no party of this connection"))
-    return tuple(found)
-
-
-def rejection(request: PushRequest, refusal: Refusal, at: Instant) -> Rejected:
-    """Return the record of a refused push: valid JSON whole, anything else cut."""
-    is_json = _is_json(request.body) if refusal.is_json is None else refusal.is_json
-    sha256 = hashlib.sha256(request.body).digest()
-    answer = refusal.answer
-    head = "\n".join((request.connection.name, request.method, request.path, request.request_id or "", str(at)))
-    return Rejected(
-        rejected_id=hashlib.blake2b(head.encode() + sha256, digest_size=16).digest(),
-        received_at=at,
-        source="push",
-        connection=request.connection.name,
-        party=refusal.party,
-        module=request.module[:80],
-        version=request.version[:20],
-        method=request.method[:20],
-        path=request.path[:2000],
-        request_id=request.request_id,
-        correlation_id=request.correlation_id,
-        ocpi_from=request.ocpi_from,
-        ocpi_to=request.ocpi_to,
-        content_type=request.content_type,
-        http_status=answer.http,
-        status_code=answer.code,
-        reason=answer.message or "",
-        findings=refusal.findings,
-        body=request.body if is_json else request.body[:BODY_BYTES],
-        body_length=len(request.body),
-        body_sha256=sha256,
-    )
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _says_json(content_type: str) -> bool:
-    essence = content_type.partition(";")[0].strip().lower()
-    return essence == "application/json" or essence.endswith("+json")
-
-
-def _not_allowed(request: PushRequest, allow: str) -> Refusal:
-    return Refusal(Answer(405, 2000, f"{request.method} is not allowed here; {allow} is", allow=allow))
-
-
-def _not_owned(party: str, is_json: bool | None = None) -> Refusal:
-    return Refusal(Answer(404, 2001, f"{party[:40]} is no party of this connection"), party=party[:40], is_json=is_json)
+def _unknown(admitted: Admitted, key: Key) -> Refusal:
+    """Return the refusal of a request that needs the object of `key` to be there."""
+    envelope = admitted.envelope
+    module = envelope.module
+    ids = envelope.key[: len(key) - 1]
+    what = _LEVELS[len(ids) - 1] if module == _LOCATIONS else module[:-1]
+    if module == Module.TOKENS.value:
+        named = f"token {ids[0]!r} of type {ids[1]}"
+    else:
+        named = f"{what} {ids[-1]!r}" + "".join(f" in {at} {one!r}" for at, one in zip(_LEVELS, ids[:-1], strict=False))
+    then = "" if envelope.type.endswith(".deleted") else "; PUT it first"
+    answer = Answer(404, _UNKNOWN.get(module, 2001), f"no {named} of {envelope.party} is known{then}", outcome="unknown")
+    return Refusal(answer, party=envelope.party, is_json=True)
 
 
 def _found(read: asyncio.Task[bytes | None]) -> bool:

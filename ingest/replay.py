@@ -10,7 +10,8 @@ from ingest.admission import Admitted, Circumstances, NotOwned, admit
 from ingest.errors import NotReplayable
 from ingest.load import VERB
 from ingest.partners import PartnerRegistry
-from ingest.push import Push, PushRequest, Refusal, segments_of
+from ingest.push import Push
+from ingest.requests import PushRequest, Refusal, segments_of
 from schemas import rejected as rejections
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
 from schemas.rejected import Rejected
@@ -34,7 +35,7 @@ class Replay:
         self._clock = clock
 
     async def replay(self, rejected: Rejected) -> Rejected:
-        """Return the record of what came of it; its `outcome` is created, updated, duplicate or refused.
+        """Return the record of what came of it; its `outcome` is created, updated, deleted, duplicate or refused.
 
         A push is judged as its connection's, a loaded object as its party's. The event gets the id that it would have
         had, so a second replay is a repeat. Raises NotReplayable (nothing recorded) or LogUnavailable.
@@ -81,6 +82,8 @@ class Replay:
             raise NotReplayable(f"partner {rejected.connection} is gone; add it again first")
         raw_path, _, _ = rejected.path.encode("latin-1").partition(b"?")
         segments = segments_of(raw_path[raw_path.find(b"/ocpi/") :]) or ()
+        if segments[2:3] == ("sender",):
+            raise NotReplayable("it asked for an answer at once, as an authorization does; nobody waits for that any more")
         return PushRequest(
             connection=connection,
             method=rejected.method,

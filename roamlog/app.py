@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 from api.access import Reader, reader_of
 from api.app import Outlet, add_routes
 from ingest import http as receiver
+from ingest.authorize import Authorize
 from ingest.partners import Connection
 from roamlog.node import Node
 
@@ -32,7 +33,17 @@ def application(node: Node, public_url: str) -> ASGIApp:
     )
     add_routes(app, outlet)
     app.router.routes.extend(receiver.fallback(*pushed, body_bytes=limit))
-    return receiver.WritesFirst(app, *pushed, body_bytes=limit)
+    authorize = Authorize(
+        log=node.log,
+        dialects=node.dialects,
+        clock=node.clock,
+        tokens=tables.lookup,
+        positions=tables.runtime.progress,
+        registry=node.registry,
+        metrics=node.metrics,
+        wait_s=node.settings.read_wait_s,
+    )
+    return receiver.WritesFirst(app, *pushed, authorize=authorize, body_bytes=limit)
 
 
 class _Readers:

@@ -98,7 +98,7 @@ def partner_remove(
 def load(
     files: Annotated[list[Path], typer.Argument(help="JSON arrays, OCPI answers, pages or JSON lines; each also as .gz.")],
     *,
-    module: Annotated[str, typer.Option(help="sessions or cdrs.")],
+    module: Annotated[str, typer.Option(help="locations, sessions, cdrs, tariffs or tokens.")],
     party: Annotated[str, typer.Option(help="Whose objects they are, such as DE*SLB.")],
     version: Annotated[str, typer.Option(help="The OCPI version of the objects.")] = "2.2.1",
     data: Data = DATA,

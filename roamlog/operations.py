@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from msgspec import Struct
 
 from ingest.errors import IngestError, InvalidPartner, InvalidToken
-from ingest.load import FileReport, Load, Progress
+from ingest.load import VERB, FileReport, Load, Progress
 from ingest.partners import Connection, party_roles
 from ingest.replay import Replay
 from roamlog.errors import Failure, Unusable
@@ -19,7 +19,7 @@ from streams.ports import LogUnavailable, StoreUnavailable, TopicPartition
 from streams.topics import REJECTED, partition_of
 from streams.verify import Difference
 
-LOADED: Final = (Module.SESSIONS, Module.CDRS)
+LOADED: Final = tuple(VERB)
 """The modules that `load` takes."""
 
 FOLD_WAIT_S: Final = 10.0
@@ -328,7 +328,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
 )
 
 
-def failure_of(fault: Exception) -> Failure | None:
+def failure_of(fault: BaseException) -> Failure | None:
     """Return what a known fault of an operation means to the person who asked, None for a defect."""
     match fault:
         case Failure():

@@ -1,5 +1,6 @@
 """Files into the log: every shape, refused objects with their place, interruption, repetition."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Callable
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 from receiver import DIALECTS, NOW, World, cdr, session
+from samples import EVSE, LOCATION, TARIFF, TOKEN
 
+from ingest.admission import TOPIC
 from ingest.load import BATCH_OBJECTS, FileReport, Load, LoadReport, Progress
 from schemas.types import Module
 from streams.clock import FixedClock
@@ -221,3 +224,43 @@ async def test_an_unknown_version_is_refused_before_anything_is_read(load: Loadi
     )
     with pytest.raises(KeyError):
         await loading.files([], module=Module.SESSIONS, version="2.2.1", party="NL*TNM")
+
+
+@pytest.mark.parametrize(
+    ("module", "sample", "kind", "key"),
+    [
+        (Module.LOCATIONS, LOCATION, "location.replaced", ("LOC1",)),
+        (Module.TARIFFS, TARIFF, "tariff.replaced", ("12",)),
+        (Module.TOKENS, TOKEN | {"country_code": "NL", "party_id": "TNM"}, "token.replaced", ("04E1", "RFID")),
+    ],
+)
+async def test_every_module_is_loaded_as_puts(
+    load: Loading, module: Module, sample: dict[str, Any], kind: str, key: tuple[str, ...]
+) -> None:
+    foreign = sample | {"party_id": "ALL"}
+    report = await load.one(json.dumps([sample, foreign]).encode(), module=module)
+    assert counts(report) == (2, 1, 0, 1)
+    (event,) = await load.world.envelopes(TOPIC[module])
+    assert (event.type, event.key, event.party, event.origin) == (kind, key, "NL*TNM", "load")
+    assert json.loads(event.raw or event.payload) == sample
+
+
+async def test_what_was_loaded_of_a_location_is_known_to_pushes(load: Loading) -> None:
+    await load.one(json.dumps([LOCATION]).encode(), module=Module.LOCATIONS)
+    world = load.world
+    world.tables.away = True
+    token = (await world.partner()).token
+    for path in ("locations/NL/TNM/LOC1/3256", "locations/NL/TNM/LOC1/3256/1"):
+        assert (await world.ask("PATCH", path, {"last_updated": "2026-09-20T10:06:00Z"}, token=token)).code == 1000
+    assert world.tables.asked == []
+
+
+async def test_a_location_of_5000_evses_is_loaded_while_others_are_answered(load: Loading) -> None:
+    large = LOCATION | {"evses": [EVSE | {"uid": f"E{number}", "x-vendor": 1} for number in range(5000)]}
+    loading = asyncio.ensure_future(load.one(json.dumps([large]).encode(), module=Module.LOCATIONS))
+    turns = 0
+    while not loading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert counts(loading.result()) == (1, 1, 0, 0)
+    assert turns > 10

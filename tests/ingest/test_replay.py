@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from receiver import DIALECTS, NOW, World, cdr, session
+from samples import EVSE, LOCATION, TARIFF, TOKEN
 
 from ingest.errors import NotReplayable
 from ingest.load import Load
@@ -11,6 +12,7 @@ from ingest.replay import Replay
 from schemas.rejected import Rejected
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
+from streams.topics import LOCATIONS
 
 
 class Refusing:
@@ -104,7 +106,14 @@ async def test_a_loaded_object_is_replayed_for_its_party(at: Refusing, tmp_path:
         folder=tmp_path / "loads",
     )
     path = tmp_path / "file.json"
-    for module, body in ((Module.SESSIONS, session(party_id="ALL")), (Module.CDRS, cdr(party_id="ALL"))):
+    foreign = {
+        Module.SESSIONS: session(party_id="ALL"),
+        Module.CDRS: cdr(party_id="ALL"),
+        Module.LOCATIONS: LOCATION | {"party_id": "ALL"},
+        Module.TARIFFS: TARIFF | {"party_id": "ALL"},
+        Module.TOKENS: TOKEN | {"country_code": "NL", "party_id": "ALL"},
+    }
+    for module, body in foreign.items():
         path.write_text(json.dumps(body))
         await loading.files([path], module=module, version="2.2.1", party="NL*TNM")
     for rejected in await at.rejected():
@@ -124,3 +133,22 @@ async def test_what_was_cut_belongs_to_nobody_or_was_no_push_is_not_replayed(at:
     with pytest.raises(NotReplayable, match="partner tnm is gone"):
         await at.replay(whole)
     assert len(await at.rejected()) == 3
+
+
+async def test_an_evse_whose_location_has_come_since_is_taken_at_its_place(at: Refusing) -> None:
+    rejected = await at.refused("PUT", "locations/NL/TNM/LOC1/3257", EVSE | {"uid": "3257"})
+    assert (await at.replay(rejected)).outcome == "refused"
+    await at.world.ask("PUT", "locations/NL/TNM/LOC1", LOCATION, token=at.token)
+    assert (await at.replay(rejected)).outcome == "created"
+    _, event = await at.world.envelopes(LOCATIONS)
+    assert (event.type, event.key) == ("evse.replaced", ("LOC1", "3257"))
+
+
+async def test_a_delete_and_the_type_of_a_query_are_replayed_as_they_came(at: Refusing) -> None:
+    deleted = await at.refused("DELETE", "tariffs/NL/TNM/12", b"")
+    at.world.clock.advance(1_000_000)
+    token = TOKEN | {"country_code": "NL", "party_id": "TNM", "type": "APP_USER"}
+    patched = await at.refused("PATCH", "tokens/NL/TNM/04E1?type=APP_USER", {"last_updated": "2026-09-20T10:06:00Z"})
+    await at.world.ask("PUT", "tariffs/NL/TNM/12", TARIFF, token=at.token)
+    await at.world.ask("PUT", "tokens/NL/TNM/04E1?type=APP_USER", token, token=at.token)
+    assert [(await at.replay(one)).outcome for one in (deleted, patched)] == ["deleted", "updated"]

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message
 
 from ingest import http
 from ingest.admission import Key
+from ingest.authorize import Authorize
 from ingest.existence import Existence
 from ingest.partners import Issued, PartnerRegistry, party_roles
 from ingest.push import Push
@@ -19,14 +20,18 @@ from schemas.events import Envelope, event_of
 from schemas.ocpi.discovery import discover
 from schemas.rejected import Rejected
 from schemas.types import Instant, Module
+from streams import location_tree as tree
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
 from streams.metrics import Metrics
 from streams.ports import Position, Record, StoreUnavailable, TopicPartition
-from streams.projection import Recorded, row_version
+from streams.projection import Projection, Recorded, row_version
 from streams.projections.cdrs import Cdrs
+from streams.projections.locations import Locations
 from streams.projections.sessions import Sessions
-from streams.topics import CHARGING, REJECTED
+from streams.projections.tariffs import Tariffs
+from streams.projections.tokens import Tokens
+from streams.topics import CHARGING, LOCATIONS, REJECTED, TARIFFS, TOKENS
 
 NOW: Final[Instant] = 1_790_000_000_000_000
 DIALECTS: Final = discover()
@@ -84,6 +89,10 @@ def cdr(cdr_id: str = "C1", **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+PROJECTIONS: Final[tuple[Projection[Any], ...]] = (Locations(), Sessions(), Cdrs(), Tariffs(), Tokens())
+SHAPES: Final = (tree.LOCATION, tree.EVSE, tree.CONNECTOR)
+
+
 class Tables:
     """The tables and their positions, folded from a log. While `stalled`, nothing more is folded; `away`, nothing answers."""
 
@@ -92,29 +101,32 @@ class Tables:
         self.away = False
         self.asked: list[tuple[Module, tuple[Key, ...]]] = []
         self._log = log
-        self._next = {TopicPartition(CHARGING, partition): 0 for partition in range(log.partitions(CHARGING))}
-        self._sessions: dict[Key, Any] = {}
-        self._cdrs: dict[Key, Any] = {}
+        self._next = {
+            TopicPartition(topic, partition): 0
+            for topic in (CHARGING, LOCATIONS, TARIFFS, TOKENS)
+            for partition in range(log.partitions(topic))
+        }
+        self._states: dict[str, dict[Key, Any]] = {projection.name: {} for projection in PROJECTIONS}
 
     async def documents(self, module: Module, keys: Sequence[Key]) -> Mapping[Key, bytes]:
         self.asked.append((module, tuple(keys)))
         await self._fold()
         if self.away:
             raise StoreUnavailable("the store is away")
-        found = {}
-        for key in keys:
-            if module is Module.SESSIONS:
-                state = self._sessions.get(key)
-                if state is not None and "id" in state.fields:
-                    found[key] = msgspec.json.encode(state.fields)
-            else:
-                for (*name, _), state in self._cdrs.items():
-                    if tuple(name) == key:
-                        found[key] = msgspec.json.encode(state.fields)
-        return found
+        found = {key: self._document(module, key) for key in keys}
+        return {key: document for key, document in found.items() if document is not None}
+
+    async def tokens(self, uid: str, kind: str) -> Sequence[tuple[str, bytes]]:
+        await self._fold()
+        if self.away:
+            raise StoreUnavailable("the store is away")
+        states = [(key, state) for key, state in self._states["tokens"].items() if state is not None and state.served]
+        states = [(key, state) for key, state in states if key[1:] == (uid.lower(), kind.lower())]
+        states.sort(key=lambda one: (one[1].header.first_seen, one[0]))
+        return [(key[0], msgspec.json.encode(state.fields)) for key, state in states]
 
     async def reached(self, projection: str, upto: Position, timeout_s: float | None) -> bool:
-        assert projection in {"sessions", "cdrs"}
+        assert projection in self._states
         await self._fold()
         return self.folded(projection, TopicPartition(upto.topic, upto.partition)) > upto.offset
 
@@ -123,6 +135,27 @@ class Tables:
 
     def complete_until(self, projection: str, topic: str) -> Instant:
         return 0
+
+    def _document(self, module: Module, key: Key) -> bytes | None:
+        states = self._states[module]
+        match module:
+            case Module.LOCATIONS:
+                state = states.get(key[:2])
+                node = None if state is None else state.node
+                for below in key[2:]:
+                    node = None if node is None else node.children.get(below)
+                return None if node is None or not node.served else tree.document(node, SHAPES[len(key) - 2])
+            case Module.SESSIONS:
+                state = states.get(key)
+                return None if state is None or "id" not in state.fields else msgspec.json.encode(state.fields)
+            case Module.CDRS:
+                for (*name, _), state in states.items():
+                    if tuple(name) == key:
+                        return msgspec.json.encode(state.fields)
+                return None
+            case Module.TARIFFS | Module.TOKENS:
+                state = states.get(key)
+                return None if state is None or not state.served else msgspec.json.encode(state.fields)
 
     async def _fold(self) -> None:
         while not self.stalled and (found := await self._log.fetch(self._next, max_records=1000, wait_s=0)):
@@ -134,9 +167,10 @@ class Tables:
     def _take(self, record: Record) -> None:
         envelope = envelopes.decode(record.value)
         one = Recorded(envelope, event_of(envelope), record.partition, row_version(0, record.offset))
-        for projection, states in ((Sessions(), self._sessions), (Cdrs(), self._cdrs)):
-            key = projection.key(one)
+        for projection in PROJECTIONS:
+            key = projection.key(one) if record.topic in projection.topics else None
             if key is not None:
+                states = self._states[projection.name]
                 states[key], _ = projection.fold(states.get(key), one)
 
 
@@ -174,8 +208,20 @@ class World:
             public_url="https://hub.example",
             patch_wait_s=0.05,
         )
+        self.authorize = Authorize(
+            log=log,
+            dialects=DIALECTS,
+            clock=clock,
+            tokens=self.tables,
+            positions=self.tables,
+            registry=self.registry,
+            metrics=self.metrics,
+            wait_s=0.05,
+        )
         app = FastAPI()
-        app.router.routes[:0] = http.routes(self.push, self.registry, clock, self.metrics, body_bytes=body_bytes)
+        app.router.routes[:0] = http.routes(
+            self.push, self.registry, clock, self.metrics, authorize=self.authorize, body_bytes=body_bytes
+        )
         app.router.routes += http.fallback(self.push, self.registry, clock, self.metrics, body_bytes=body_bytes)
         self.app: ASGIApp = app
 
@@ -205,9 +251,9 @@ class World:
         named |= {name.lower(): value for name, value in (headers or {}).items()}
         return await asked(self.app, method, path, sent, named, chunks=chunks)
 
-    async def envelopes(self) -> list[Envelope]:
-        """Return what stands in ocpi.charging."""
-        return [envelopes.decode(record.value) async for record in self._records(CHARGING)]
+    async def envelopes(self, topic: str = CHARGING) -> list[Envelope]:
+        """Return what stands in a topic."""
+        return [envelopes.decode(record.value) async for record in self._records(topic)]
 
     async def rejected(self) -> list[Rejected]:
         """Return what stands in ocpi.rejected."""
