@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from roamlog.errors import FAILED, Failure, Unusable
+from roamlog.errors import FAILED, Failure, Unusable, first_of
 from roamlog.folder import FolderInUse, held, last_run
 from roamlog.operations import OPERATIONS, Operation, Step, Told, failure_of
 from roamlog.settings import Settings
@@ -208,8 +208,6 @@ def _run_here(folder: Any, settings: Settings, operation: Operation[AskedT, Foun
 
     try:
         return asyncio.run(run())
-    except Exception as fault:
-        failure = failure_of(fault)
-        if failure is None:
-            raise
-        raise failure from fault
+    except (Exception, BaseExceptionGroup) as faults:
+        fault = first_of(faults)
+        raise failure_of(fault) or fault from faults

@@ -19,3 +19,10 @@ class Unusable(Failure):
     """The command could not begin; nothing was changed."""
 
     exit_code = UNUSABLE
+
+
+def first_of(fault: BaseException) -> BaseException:
+    """Return what began it: the first fault of a group of tasks, the fault itself where it is no group."""
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault

@@ -16,7 +16,7 @@ from ingest.existence import Existence
 from ingest.partners import PartnerRegistry
 from ingest.push import Push
 from ingest.secrets import Secrets
-from roamlog.errors import Unusable
+from roamlog.errors import Failure, Unusable, first_of
 from roamlog.folder import FREE_BYTES, Folder
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
@@ -27,7 +27,7 @@ from streams.logs.local import LocalLog, LogDamaged, LogInUse, LogMismatch
 from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable, Position, StoreUnavailable, TableStore
 from streams.runtimes.embedded import Embedded
-from streams.stores.clickhouse import ClickHouseStore, StoreDamaged
+from streams.stores.clickhouse import ClickHouseStore, StoreDamaged, StoreError
 
 _say: Final = logging.getLogger("roamlog")
 
@@ -102,7 +102,8 @@ class Node:
     @contextlib.asynccontextmanager
     async def with_tables(self, public_url: str = "") -> AsyncIterator[Tables]:
         """Open the tables, healing what is broken, for the length of the block. Raises Failure in a sentence."""
-        store = await _open_store(self.folder)
+        had = self.folder.tables.exists()
+        store = await _open_store(self.folder, had)
         try:
             runtime = Embedded(
                 self.log,
@@ -116,7 +117,7 @@ class Node:
             try:
                 await runtime.start()
             except StoreDamaged as fault:
-                _begin_anew(self.folder, fault)
+                _begin_anew(self.folder, fault, had)
             lookup = DocumentLookup(store)
             push = Push(
                 log=self.log,
@@ -132,6 +133,13 @@ class Node:
             self._tables = Tables(store, runtime, lookup, push, self.log)
             try:
                 yield self._tables
+            except (Exception, BaseExceptionGroup) as faults:
+                first = first_of(faults)
+                if not _is_damage(first):
+                    raise
+                self.folder.condemn_tables()
+                again = "begin again, and the log makes them anew"
+                raise Failure(f"the tables cannot be read ({_in_short(first)}); {again}") from faults
             finally:
                 self._tables = None
                 await runtime.close()
@@ -167,9 +175,8 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
         await log.close()
 
 
-async def _open_store(folder: Folder) -> ClickHouseStore:
+async def _open_store(folder: Folder, had: bool) -> ClickHouseStore:
     """Return the tables' store; what cannot be read is moved aside, and the runtime makes it again from the log."""
-    had = folder.tables.exists()
     doubt = folder.begin_tables()
     if doubt == "power" and had:
         _say.warning("the machine went down with the tables open, so they were thrown away; the log makes them again")
@@ -180,19 +187,32 @@ async def _open_store(folder: Folder) -> ClickHouseStore:
         if doubt == "crash":
             await store.query("SELECT 1")
     except StoreDamaged as fault:
-        _begin_anew(folder, fault)
+        _begin_anew(folder, fault, had)
     except StoreUnavailable as fault:
         raise Unusable(str(fault)) from fault
     folder.tables_opened()
     return store
 
 
-def _begin_anew(folder: Folder, fault: StoreDamaged) -> NoReturn:
+def _begin_anew(folder: Folder, fault: StoreDamaged, had: bool) -> NoReturn:
     """Move the tables aside and run the command anew, as it was called: one process opens one ClickHouse folder in its life."""
     if shutil.disk_usage(folder.path).free < FREE_BYTES:
         raise Unusable(f"the disk of {folder.path} is full; free some space") from fault
+    if not had:  # tables that were made just now: to make them again would fail again, for ever
+        raise Unusable(f"the tables in {folder.path} cannot be made ({_in_short(fault)}); is its disk sound?") from fault
     aside = folder.set_aside()
-    said = (str(fault).strip().splitlines() or [""])[0][:200]
-    _say.warning("the tables cannot be read (%s); they lie in %s now, and the log makes them again", said, aside)
+    _say.warning("the tables cannot be read (%s); they lie in %s now, and the log makes them again", _in_short(fault), aside)
     logging.shutdown()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _is_damage(fault: BaseException) -> bool:
+    return isinstance(fault, StoreDamaged) or (isinstance(fault, StoreError) and fault.code in _MISSING)
+
+
+def _in_short(fault: BaseException) -> str:
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]
+
+
+_MISSING: Final = frozenset({60, 81})
+"""ClickHouse's UNKNOWN_TABLE and UNKNOWN_DATABASE: what was there at the last start is gone."""

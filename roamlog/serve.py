@@ -8,7 +8,6 @@ import logging
 import signal
 import socket
 import sys
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,7 +16,7 @@ import uvicorn
 
 from ingest import secrets
 from roamlog import admin
-from roamlog.errors import Failure, Unusable
+from roamlog.errors import Failure, Unusable, first_of
 from roamlog.folder import Folder, held
 from roamlog.node import Node, Tables, opened
 from roamlog.settings import Settings
@@ -31,15 +30,12 @@ FINISH_S: Final = 4
 KEEP_ALIVE_S: Final = 75
 """How long a partner's idle connection is kept: longer than the pauses of a busy platform, as most proxies do."""
 
-SWITCH_S: Final = 0.0005
-"""How long a thread may keep the interpreter from the others. With the default of 5 ms every push waits so long for the thread
-that folds: half the pushes a second, twice the time to an answer."""
-
 COLLECT_AFTER: Final = (50_000, 50, 100)
 """Requests leave next to no cycles, and at the default thresholds the collector took a seventh of the time of a push."""
 
 SWITCH_S: Final = 0.0005
-"""How long one thread may keep the interpreter: at the default 5 ms a busy event loop keeps the log's writer waiting."""
+"""How long one thread may keep the interpreter: at the default of 5 ms the log's writer waits for a busy event loop, and the event
+loop for the thread that folds; it takes half the pushes a second."""
 
 _say: Final = logging.getLogger("roamlog")
 
@@ -57,13 +53,11 @@ def serve(data: Path, settings: Settings, started: Callable[[Started], None]) ->
     with held(data, "serve") as folder, _bound(settings.host, settings.port) as listener:
         import uvloop
 
-        sys.setswitchinterval(SWITCH_S)
-
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(_serve(folder, settings, listener, started))
             except BaseExceptionGroup as faults:
-                fault = _first(faults)
+                fault = first_of(faults)
                 if isinstance(fault, Failure):
                     raise fault from faults
                 if isinstance(fault, StopTheLine | LogUnavailable | LogDamaged):
@@ -115,13 +109,6 @@ async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", st
             await asyncio.gather(front.shutdown(), back.shutdown(), *serving, return_exceptions=True)
             following.cancel()
             folded.set()
-
-
-def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    fault: BaseException = faults
-    while isinstance(fault, BaseExceptionGroup):
-        fault = fault.exceptions[0]
-    return fault
 
 
 class _Server(uvicorn.Server):

@@ -130,7 +130,7 @@ def _speed(outcome: Outcome, console: "Console") -> None:
     middle, late = seconds[len(seconds) // 2], seconds[len(seconds) * 99 // 100]
     console.print(
         Text(
-            f"{pushes:,} requests in {outcome.pushed_s:.1f} s ({pushes / outcome.pushed_s:,.0f}/s beside the platforms themselves), "
+            f"{pushes:,} requests in {outcome.pushed_s:.1f} s ({pushes / outcome.pushed_s:,.0f}/s beside the platforms), "
             f"each on disk before its answer: {1000 * middle:.0f} ms (median), {1000 * late:.0f} ms (99 %)"
         )
     )
