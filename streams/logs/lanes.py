@@ -1,7 +1,7 @@
 """What every log shares: the topics' lanes, what an entry may weigh, and how one fetch is divided fairly."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from streams.ports import Entry, LogUnavailable, RecordTooLarge
 from streams.topics import TOPICS, Topic, partition_of
@@ -10,12 +10,8 @@ FETCH_BYTES: Final = 16 * 1024 * 1024
 """About what one fetch returns at most; a lone larger record still comes, or its lane would stand for ever."""
 
 
-class Placed(NamedTuple):
-    """An entry and the lane that its key belongs to (an index over all partitions of all topics)."""
-
-    lane: int
-    key: bytes
-    value: bytes
+Placed: TypeAlias = tuple[int, bytes, bytes]
+"""The lane that an entry's key belongs to (an index over all partitions of all topics), its key and its value."""
 
 
 class Lanes:
@@ -24,6 +20,7 @@ class Lanes:
     def __init__(self, counts: Mapping[str, int], first: Mapping[str, int]) -> None:
         self._counts = dict(counts)
         self._first = dict(first)
+        self._shapes = {topic: (first[topic], count, _most(topic)) for topic, count in counts.items()}
         self.names = {first[topic] + p: (topic, p) for topic, count in counts.items() for p in range(count)}
 
     @classmethod
@@ -51,12 +48,12 @@ class Lanes:
         placed = []
         total = 0
         for topic, key, value in entries:
-            lane = self._first[topic] + partition_of(key, self._counts[topic])
+            first, partitions, most = self._shapes[topic]
             size = len(key) + len(value)
-            if size > _most(topic):
-                raise RecordTooLarge(f"a record of {size} bytes is more than the {_most(topic)} that {topic} takes")
+            if size > most:
+                raise RecordTooLarge(f"a record of {size} bytes is more than the {most} that {topic} takes")
             total += size
-            placed.append(Placed(lane, key, value))
+            placed.append((first + partition_of(key, partitions), key, value))
         return placed, total
 
 

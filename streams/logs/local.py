@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from streams.logs.lanes import FETCH_BYTES, Lanes, Placed, closed, shares
@@ -53,10 +53,15 @@ class LogInUse(Exception):
     """Another process writes to this log."""
 
 
-class _Request(NamedTuple):
-    placed: list[Placed]
+_Request: TypeAlias = "tuple[list[Placed], asyncio.Future[list[Position]]]"
+"""What to append, and whom to tell where it stands."""
+
+
+class _Handed(NamedTuple):
+    """What is handed to the writer at once, and its bytes."""
+
+    requests: list[_Request]
     size: int
-    positions: "asyncio.Future[list[Position]]"
 
 
 class _Range(NamedTuple):
@@ -78,11 +83,12 @@ class LocalLog:
         self._ends = _read_ends(writer, self._lanes)
         self._next = dict(self._ends)  # the writer's own: ahead of `_ends` until the loop has heard of a commit
         self._waiting: list[_Request] = []
+        self._waiting_bytes = 0
         self._queued = 0
         self._grown: set[asyncio.Future[None]] = set()
         self._closing: asyncio.Future[None] | None = None
         self._turn = 0
-        self._requests: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Handed | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._thread.start()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="log-reader")
@@ -127,13 +133,14 @@ class LocalLog:
         if self._queued and self._queued + size > QUEUE_BYTES:
             raise LogUnavailable(f"{self._queued} bytes wait to be written; the disk of {self.path} does not keep up")
         loop = asyncio.get_running_loop()
-        request = _Request(placed, size, loop.create_future())
+        positions: asyncio.Future[list[Position]] = loop.create_future()
         if not self._waiting:
             # At the end of this turn of the loop: whoever appends in it shares the commit.
             loop.call_soon(self._hand_over)
-        self._waiting.append(request)
+        self._waiting.append((placed, positions))
+        self._waiting_bytes += size
         self._queued += size
-        return await request.positions
+        return await positions
 
     async def fetch(
         self, start: Mapping[TopicPartition, int], *, max_records: int, wait_s: float
@@ -180,21 +187,22 @@ class LocalLog:
 
     def _hand_over(self) -> None:
         if self._waiting:
-            self._requests.put(self._waiting)
+            self._requests.put(_Handed(self._waiting, self._waiting_bytes))
             self._waiting = []
+            self._waiting_bytes = 0
 
-    def _settle(self, requests: list[_Request], outcome: list[list[Position]] | LogUnavailable, ends: dict[int, int]) -> None:
+    def _settle(self, handed: _Handed, outcome: list[list[Position]] | LogUnavailable, ends: dict[int, int]) -> None:
+        self._queued -= handed.size
+        if isinstance(outcome, LogUnavailable):
+            for _, future in handed.requests:
+                if not future.done():
+                    future.set_exception(LogUnavailable(*outcome.args))
+            return
         self._ends.update(ends)
-        for index, request in enumerate(requests):
-            self._queued -= request.size
-            if request.positions.done():
-                continue  # its caller was cancelled; the record stands, as after a lost answer
-            if isinstance(outcome, LogUnavailable):
-                request.positions.set_exception(LogUnavailable(*outcome.args))
-            else:
-                request.positions.set_result(outcome[index])
-        if ends:
-            self._wake()
+        for (_, future), positions in zip(handed.requests, outcome, strict=True):
+            if not future.done():  # else its caller was cancelled; the record stands, as after a lost answer
+                future.set_result(positions)
+        self._wake()
 
     def _wake(self) -> None:
         for grown in self._grown:
@@ -204,18 +212,17 @@ class LocalLog:
     # In the writer's thread.
 
     def _write(self) -> None:
-        while (requests := self._gather()) is not None:
-            outcome, ends = self._commit(requests)
+        while (handed := self._gather()) is not None:
+            outcome, ends = self._commit(handed.requests)
+            _, someone = handed.requests[0]
             try:
-                requests[0].positions.get_loop().call_soon_threadsafe(self._settle, requests, outcome, ends)
+                someone.get_loop().call_soon_threadsafe(self._settle, handed, outcome, ends)
             except RuntimeError:
                 continue  # the loop ended without `close`: nobody is left to be told
 
-    def _gather(self) -> list[_Request] | None:
-        requests = self._requests.get()
-        if requests is None:
-            return None
-        while sum(request.size for request in requests) < QUEUE_BYTES:
+    def _gather(self) -> _Handed | None:
+        handed = self._requests.get()
+        while handed is not None and handed.size < QUEUE_BYTES:
             try:
                 more = self._requests.get_nowait()
             except queue.Empty:
@@ -223,27 +230,28 @@ class LocalLog:
             if more is None:
                 self._requests.put(None)
                 break
-            requests += more
-        return requests
+            handed = _Handed(handed.requests + more.requests, handed.size + more.size)
+        return handed
 
     def _commit(self, requests: list[_Request]) -> tuple[list[list[Position]] | LogUnavailable, dict[int, int]]:
-        following = self._next
+        following, names = self._next, self._lanes.names
         ends: dict[int, int] = {}
-        batches: dict[int, list[Placed]] = {}
+        batches: dict[int, list[bytes]] = {}
         outcome: list[list[Position]] = []
-        names = self._lanes.names
-        for request in requests:
+        for placed, _ in requests:
             positions = []
-            for placed in request.placed:
-                lane = placed.lane
-                offset = ends.get(lane, following[lane])
+            for lane, key, value in placed:
+                offset = ends.get(lane)
+                if offset is None:
+                    offset = following[lane]
+                    batches[lane] = []
                 ends[lane] = offset + 1
-                batches.setdefault(lane, []).append(placed)
+                batches[lane] += (key, value)
                 positions.append(Position(*names[lane], offset))
             outcome.append(positions)
         values: list[int | bytes] = []
-        for lane, batch in batches.items():
-            values.extend(_rows(lane << _LANE_SHIFT | following[lane], batch))
+        for lane, parts in batches.items():
+            values.extend(_rows(lane << _LANE_SHIFT | following[lane], parts))
         try:
             self._writer.execute(_insert(len(values) // 2), values)
         except sqlite3.Error as fault:
@@ -284,21 +292,16 @@ class LocalLog:
         os.close(self._lock)
 
 
-def _rows(first: int, batch: list[Placed]) -> Iterator[int | bytes]:
-    """Yield id, records, id, records …: the batch in rows of about BATCH_BYTES."""
-    lengths: list[int] = []
-    parts: list[bytes] = []
-    size = 0
-    for index, (_, key, value) in enumerate(batch, 1):
-        lengths += (len(key), len(value))
-        parts += (key, value)
-        size += len(key) + len(value)
-        if size >= BATCH_BYTES or index == len(batch):
-            count = len(lengths) // 2
-            yield first
-            yield b"".join((struct.pack(f"<{2 * count + 1}I", count, *lengths), *parts))
-            first += count
-            lengths, parts, size = [], [], 0
+def _rows(first: int, parts: list[bytes]) -> Iterator[int | bytes]:
+    """Yield id, records, id, records …: keys and values in turn, in rows of about BATCH_BYTES."""
+    lengths = list(map(len, parts))
+    start = size = 0
+    for end in range(2, len(parts) + 1, 2) if sum(lengths) > BATCH_BYTES else (len(parts),):
+        size += lengths[end - 2] + lengths[end - 1]
+        if size >= BATCH_BYTES or end == len(parts):
+            yield first + start // 2
+            yield b"".join((struct.pack(f"<{end - start + 1}I", (end - start) // 2, *lengths[start:end]), *parts[start:end]))
+            start, size = end, 0
 
 
 def _select(lanes: int) -> str:
