@@ -27,6 +27,9 @@ from streams.ports import LogUnavailable
 FINISH_S: Final = 4
 """How long requests under way may take to finish once the process was asked to stop."""
 
+ROUND_S: Final = 3
+"""How long the projector may take to finish its round after that."""
+
 KEEP_ALIVE_S: Final = 75
 """How long a partner's idle connection is kept: longer than the pauses of a busy platform, as most proxies do."""
 
@@ -97,7 +100,7 @@ async def _serve(folder: Folder, settings: Settings, listener: socket.socket, st
 async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", stop: asyncio.Event) -> None:
     folded = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(tables.runtime.run(folded), name="projector")
+        projecting = tasks.create_task(tables.runtime.run(folded), name="projector")
         following = tasks.create_task(node.registry.follow(), name="partners")
         serving = [tasks.create_task(server.main_loop(), name="server") for server in (front, back)]
         try:
@@ -109,6 +112,9 @@ async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", st
             await asyncio.gather(front.shutdown(), back.shutdown(), *serving, return_exceptions=True)
             following.cancel()
             folded.set()
+            await asyncio.wait({projecting}, timeout=ROUND_S)
+            # It waits for a store that cannot take rows now, as on a full disk; what it had not finished it does again.
+            projecting.cancel()
 
 
 class _Server(uvicorn.Server):

@@ -7,6 +7,9 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,14 +31,29 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     serving.kill()
 
 
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a serve that took a Session, folded it and was stopped in order."""
+
+    async def make() -> None:
+        await serving.start()
+        assert (await asked(serving, "PUT", as_json(wire_session("kept", 7, STAMP))))["status_code"] == 1000
+        await session(serving)
+        assert await serving.end(signal.SIGTERM) == 0
+
+    serving = Serve(tmp_path_factory.mktemp("pattern") / "data")
+    add_partner(serving.data, "tnm", "NL*TNM", "CPO", "serve-token")
+    try:
+        asyncio.run(make())
+    finally:
+        serving.kill()
+    return serving.data
+
+
 @pytest.fixture
-async def loaded(serve: Serve) -> Serve:
-    """A serve that took a Session, folded it and was stopped in order."""
-    add_partner(serve.data, "tnm", "NL*TNM", "CPO", "serve-token")
-    await serve.start()
-    assert (await asked(serve, "PUT", as_json(wire_session("kept", 7, STAMP))))["status_code"] == 1000
-    await session(serve)
-    assert await serve.end(signal.SIGTERM) == 0
+def loaded(serve: Serve, pattern: Path) -> Serve:
+    """A serve, not started yet, on a copy of that folder."""
+    shutil.copytree(pattern, serve.data, symlinks=True)
     return serve
 
 
@@ -55,6 +73,11 @@ async def session(serve: Serve) -> Any:
     raise AssertionError(f"the Session is not served: {envelope}")
 
 
+def operator_token(serve: Serve) -> str:
+    token: str = json.loads((serve.data / "secrets.json").read_text())["operator_token"]
+    return token
+
+
 def run(serve: Serve) -> dict[str, Any]:
     """Return what the folder says of its process."""
     said: dict[str, Any] = json.loads((serve.data / "run.json").read_text())
@@ -63,6 +86,7 @@ def run(serve: Serve) -> dict[str, Any]:
 
 async def test_a_second_serve_is_told_who_serves(serve: Serve) -> None:
     await serve.start()
+    assert operator_token(serve) in serve.output()
     assert serve.process is not None
     second = await asyncio.to_thread(command, "serve", "--data", str(serve.data), "--port", "0")
     pid = serve.process.pid
@@ -98,17 +122,10 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-async def test_the_operator_token_is_shown_at_the_first_start_only(serve: Serve) -> None:
-    for _ in range(2):
-        await serve.start()
-        assert await serve.end(signal.SIGTERM) == 0
-    token = json.loads((serve.data / "secrets.json").read_text())["operator_token"]
-    assert (serve.output().count("roamlog serves"), serve.output().count(token)) == (2, 1)
-
-
-async def test_requests_under_way_are_answered_before_the_end(serve: Serve) -> None:
-    add_partner(serve.data, "tnm", "NL*TNM", "CPO", "serve-token")
+async def test_requests_under_way_are_answered_before_the_end(loaded: Serve) -> None:
+    serve = loaded
     await serve.start()
+    assert operator_token(serve) not in serve.output(), "it is shown at the first start only"
     body = as_json(wire_session("kept", 7, STAMP))
     reader, writer = await asyncio.open_connection("127.0.0.1", serve.port)
     headers = f"Host: x\r\nAuthorization: Token serve-token\r\nContent-Length: {len(body)}"
@@ -157,3 +174,73 @@ async def test_commands_work_after_serve_was_killed(loaded: Serve) -> None:
     assert run(loaded)["socket"] == str(loaded.data / "serve.sock")
     listed = await asyncio.to_thread(command, "partner", "list", "--data", str(loaded.data), "--json")
     assert [one["name"] for one in json.loads(listed.stdout)] == ["tnm"]
+
+
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=24m tmpfs "$1"
+"$2" -m roamlog.cli partner add tnm --party NL*TNM --role CPO --token serve-token --data "$1/data" >/dev/null
+"$2" -m roamlog.cli serve --data "$1/data" --port "$3" >/dev/null 2>&1 &
+echo $!
+code=0
+wait $! || code=$?
+echo $code
+"$2" -m roamlog.cli serve --data "$1/data" --port "$3" 2>&1 || echo $?
+mount -o remount,size=200m "$1"
+exec "$2" -m roamlog.cli verify --data "$1/data" --json
+"""
+"""A disk of our own, full and then grown, in a mount namespace that needs no rights; it ends with the shell."""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode != 0,
+    reason="this system lets no user mount a small disk of his own (unshare -Urm)",
+)
+async def test_a_full_disk_is_said_in_ocpi_and_loses_nothing_that_was_answered(serve: Serve) -> None:
+    disk = serve.data.parent
+    shell = await asyncio.create_subprocess_exec(
+        *("unshare", "-Urm", "sh", "-c", FULL_DISK, "sh", str(disk), sys.executable, str(serve.port)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert shell.stdout is not None
+    pid = int(await shell.stdout.readline())
+    answers = await filled(serve)
+    assert answers.keys() == {(201, 1000), (503, 3000)}
+    os.kill(pid, signal.SIGTERM)
+    code, again, refused, *verified = (await shell.stdout.read()).decode().splitlines()
+    assert (code, refused) == ("0", "2")
+    assert re.fullmatch(rf"roamlog: {serve.data} has only \d+ KiB of free space; free at least 16 MiB on its disk", again)
+    said = json.loads("\n".join(verified))
+    # One record more connected the partner, but that is no topic of a projection.
+    assert (said["records"], said["differences"]) == (answers[201, 1000], [])
+    assert await shell.wait() == 0
+
+
+async def listening(client: aiohttp.ClientSession, serve: Serve) -> None:
+    """Wait until the server answers."""
+    for _ in range(400):
+        try:
+            async with client.get(f"{serve.url}/health"):
+                return
+        except aiohttp.ClientError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("serve does not answer")
+
+
+async def filled(serve: Serve) -> Counter[tuple[int, int]]:
+    """Push Sessions of 50 kB until one is not taken any more, and return how often each answer came."""
+    answers: Counter[tuple[int, int]] = Counter()
+
+    async def push(client: aiohttp.ClientSession, number: int) -> None:
+        body = as_json(wire_session(f"s{number}", 1, STAMP, x_noise="x" * 50_000))
+        async with client.put(f"{serve.url}/ocpi/2.2.1/receiver/sessions/NL/TNM/s{number}", data=body) as answer:
+            answers[answer.status, (await answer.json())["status_code"]] += 1
+
+    async with aiohttp.ClientSession(headers=TOKEN) as client:
+        await listening(client, serve)
+        for number in range(0, 2000, 20):
+            await asyncio.gather(*(push(client, number + one) for one in range(20)))
+            if (503, 3000) in answers:
+                break
+    return answers
