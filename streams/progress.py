@@ -1,6 +1,7 @@
 """How far the projections have come, for readers that wait."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,6 +20,7 @@ class Progress:
         self._reached: dict[str, dict[TopicPartition, Reached]] = {}
         self._at_end: dict[str, dict[TopicPartition, Instant]] = {}
         self._waiting: list[tuple[str, TopicPartition, int, asyncio.Future[bool]]] = []
+        self._wanted = asyncio.Event()
 
     def moved(self, projections: Sequence[str], reached: Mapping[TopicPartition, Reached]) -> None:
         """Record positions and wake whoever waited for them."""
@@ -34,6 +36,14 @@ class Progress:
             else:
                 still.append(entry)
         self._waiting = still
+        if not still:
+            self._wanted.clear()
+
+    async def wanted(self, timeout_s: float) -> None:
+        """Return when a reader waits for a position, or after `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._wanted.wait()
 
     def at_end(self, projections: Sequence[str], ends: Mapping[TopicPartition, int], asked_at: Instant) -> None:
         """Record that the log ended at `ends` at `asked_at`: who has folded that much has all received before it."""
@@ -55,6 +65,7 @@ class Progress:
             return True
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((projection, lane, upto.offset, future))
+        self._wanted.set()
         try:
             async with asyncio.timeout(timeout_s):
                 return await future

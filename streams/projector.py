@@ -28,6 +28,8 @@ from streams.topics import REJECTED
 
 ROUND_RECORDS: Final = 5_000
 ROUND_WAIT_S: Final = 0.2
+"""How long records may gather: a round costs an insert a table, however few its rows."""
+
 LOAD_KEYS: Final = 2_000
 POISON_IN_A_ROW: Final = 1_000
 POISON_WINDOW: Final = 100_000
@@ -160,7 +162,7 @@ class Projector:
     async def round(
         self, *, wait_s: float = ROUND_WAIT_S, max_records: int = ROUND_RECORDS, upto: Mapping[TopicPartition, int] | None = None
     ) -> Round:
-        """Insert the records folded last and fold the next meanwhile; returns what was inserted.
+        """Insert the records folded last and, behind a backlog, fold the next meanwhile; returns what was inserted.
 
         Folds at most `max_records`, not beyond the offsets of `upto`; waits `wait_s` when there is nothing at all to do.
         Retries for as long as the store is away. Raises StopTheLine, LogUnavailable and whatever is a defect.
@@ -172,7 +174,8 @@ class Projector:
         inserting = asyncio.ensure_future(self._insert_all(batch))
         following: _Batch | None = None
         try:
-            following = await self._next(batch.reached, 0, max_records, upto, behind=batch)
+            if len(batch.records) * 2 >= max_records:  # there is a backlog; else the next records had better gather first
+                following = await self._next(batch.reached, 0, max_records, upto, behind=batch)
         finally:
             await asyncio.wait([inserting])
             refused = inserting.result()

@@ -82,7 +82,10 @@ class Embedded:
             if self._paused:
                 await asyncio.sleep(PAUSE_S)
                 continue
+            began = asyncio.get_running_loop().time()
             done = await self.turn()
+            if done.records * 2 < ROUND_RECORDS:
+                await self.progress.wanted(began + ROUND_WAIT_S - asyncio.get_running_loop().time())
             if done.records == 0 or self._clock.now() - asked > END_EVERY_US:
                 asked = self._clock.now()
                 await self._ask_end(asked)
