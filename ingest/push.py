@@ -47,7 +47,7 @@ from streams.ports import (
 from streams.projections.cdrs import same_values
 from streams.topics import lane
 
-PUT_READS: Final = 0.2
+PUT_READS: Final = 0.05
 """The share of the time that reads for the mere 200 or 201 of a PUT may take."""
 
 REMEMBERED_AT_ONCE: Final = 1000
