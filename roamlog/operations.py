@@ -1,8 +1,10 @@
 """What an operator can do to a data folder, as plain functions over a node: run in the command or in the serving process."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -11,13 +13,15 @@ from ingest.load import VERB, FileReport, Load, Progress
 from ingest.partners import Connection, party_roles
 from ingest.replay import Replay
 from roamlog.errors import Failure, Unusable
-from roamlog.node import Node
 from schemas import rejected as rejections
 from schemas.rejected import Rejected
 from schemas.types import Module, date_time, party_of
 from streams.ports import LogUnavailable, StoreUnavailable, TopicPartition
 from streams.topics import REJECTED, partition_of
 from streams.verify import Difference
+
+if TYPE_CHECKING:  # it loads ClickHouse, which a command that asks the serving process does not need
+    from roamlog.node import Node
 
 LOADED: Final = tuple(VERB)
 """The modules that `load` takes."""

@@ -165,7 +165,7 @@ class _Writer:
                 cdrs.append(corrected)
         elif chance < 0.036:
             other = billed | {"total_energy": billed["total_energy"] + 1, "last_updated": told.date_time(at + timedelta(hours=2))}
-            steps.append(msgspec.structs.replace(self._post(other, "CDR changed afterwards"), wants=REFUSED))
+            steps.append(msgspec.structs.replace(self._post(other, "CDR changed afterwards"), wants=(*REFUSED, *TAKEN)))
         return steps, cdrs
 
     def _object(self, readings: int, status: str) -> Object:
