@@ -18,6 +18,10 @@ Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
 """Turns an object's fields into the other form in place, noting losses under a pointer; tells whether anything changed."""
 
 
+LiftText: TypeAlias = Callable[[Any, bytes], bytes | None]
+"""Gives the canonical text of a clean object, decoded and as received, without taking it apart; None where it needs `lift`."""
+
+
 class Conversion(Struct, frozen=True):
     """How one object type differs from its canonical form. An object without findings and without `concern` does not.
 
@@ -27,6 +31,7 @@ class Conversion(Struct, frozen=True):
     lift: Convert
     lower: Convert
     concern: str
+    lift_text: LiftText | None = None
 
 
 class Declared:
@@ -53,9 +58,11 @@ class Declared:
         losses: list[Loss] = []
         conversion = self._conversions.get(name)
         if conversion is not None and (isinstance(source, dict) or (conversion.concern and getattr(source, conversion.concern))):
-            document = codec.fields(payload)
-            if conversion.lift(document, "", losses):
-                payload = codec.encode(document)
+            text = conversion.lift_text(source, body) if conversion.lift_text and not isinstance(source, dict) else None
+            if text is None:
+                document = codec.fields(payload)
+                text = codec.encode(document) if conversion.lift(document, "", losses) else payload
+            payload = text
         raw = None if payload is body else body
         return _lifted((module, verb), name, source, (payload, raw), (findings, losses))
 

@@ -3,8 +3,10 @@
 Source: OCPI 2.3.0 types Price, mod_tariffs PriceLimit and TaxIncluded; 2.2.1 types 16.5.
 """
 
+import re
+from collections.abc import Callable, Iterable
 from decimal import Context, Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -40,9 +42,42 @@ def lift_price(price: Raw, shelf: Shelf) -> Raw:
     elif known.incl_vat is None:
         taxes = b"null"
     else:
-        amount = _exact.subtract(known.incl_vat, _number.decode(known.excl_vat))
-        taxes = b'[{"name":"VAT","amount":%b}]' % codec.encode(amount)
+        taxes = _vat(known.incl_vat, _number.decode(known.excl_vat))
     return Raw(b'{"before_taxes":%b,"taxes":%b}' % (known.excl_vat, taxes))
+
+
+def _vat(incl_vat: Decimal, excl_vat: Decimal) -> bytes:
+    return b'[{"name":"VAT","amount":%b}]' % codec.encode(_exact.subtract(incl_vat, excl_vat))
+
+
+def prices_in_text(fields: Iterable[str]) -> Callable[[Any, bytes], bytes | None]:
+    """Return what lifts an object's prices where they stand in its text; it gives None where one is not in the plain form.
+
+    For clean objects alone: their texts have no escapes, so that a quoted name before a colon can only be a member's, and
+    no other object within them has members of these names.
+    """
+    names = tuple(fields)
+    number = rb"(-?[0-9]+(?:\.[0-9]+)?)"
+    blank = rb"[ \t\n\r]*"
+    price = re.compile(
+        rb'"(%b)"@:@\{@"excl_vat"@:@%b@(?:,@"incl_vat"@:@(?:%b|null)@)?\}'.replace(b"@", blank)
+        % ("|".join(names).encode(), number, number)
+    )
+
+    def lift(clean: Any, body: bytes) -> bytes | None:
+        text, count = price.subn(_canonical, body)
+        return text if count == sum([1 for name in names if getattr(clean, name)]) else None
+
+    return lift
+
+
+def _canonical(price: re.Match[bytes]) -> bytes:
+    name, excl_vat, incl_vat = price.groups()
+    if incl_vat is not None:
+        taxes = _vat(Decimal(incl_vat.decode()), Decimal(excl_vat.decode()))
+    else:
+        taxes = b"null" if b"incl_vat" in price[0] else b"[]"
+    return b'"%b":{"before_taxes":%b,"taxes":%b}' % (name, excl_vat, taxes)
 
 
 def _lift_general_price(price: Raw, shelf: Shelf) -> Raw:

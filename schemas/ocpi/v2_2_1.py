@@ -1,14 +1,14 @@
 """OCPI 2.2.1: its object tables, and how they differ from the canonical form."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Raw
 
 from schemas.events import Document
 from schemas.ocpi.declared import Conversion, Declared
 from schemas.ocpi.dialect import Dialect
-from schemas.ocpi.prices import lift_price, lift_tariff, lower_price, lower_tariff
+from schemas.ocpi.prices import lift_price, lift_tariff, lower_price, lower_tariff, prices_in_text
 from schemas.ocpi.shelf import Shelf, each
 from schemas.ocpi.spec import Spec, declare
 from schemas.types import Loss
@@ -29,17 +29,26 @@ def conversions(version: str) -> Mapping[str, Conversion]:
     def lower(document: Document, at: str, losses: list[Loss]) -> bool:
         return lower_tariff(document, at, losses, shelf)
 
-    def lift_costs(document: Document, at: str, losses: list[Loss]) -> bool:
-        priced = [field for field in COSTS if document.get(field, _NULL) != _NULL]
-        for field in priced:
-            document[field] = lift_price(document[field], shelf)
-        return each(document, "tariffs", at, losses, lift) or bool(priced)
+    def priced(name: str) -> Conversion:
+        fields = tuple(field for field in COSTS if field in SPEC.objects[name])
+        in_text = prices_in_text(fields)
 
-    def lower_costs(document: Document, at: str, losses: list[Loss]) -> bool:
-        priced = [field for field in COSTS if document.get(field, _NULL) != _NULL]
-        for field in priced:
-            document[field] = lower_price(document[field], shelf, f"{at}/{field}", losses)
-        return each(document, "tariffs", at, losses, lower) or bool(priced)
+        def lift_costs(document: Document, at: str, losses: list[Loss]) -> bool:
+            given = [field for field in fields if document.get(field, _NULL) != _NULL]
+            for field in given:
+                document[field] = lift_price(document[field], shelf)
+            return each(document, "tariffs", at, losses, lift) or bool(given)
+
+        def lower_costs(document: Document, at: str, losses: list[Loss]) -> bool:
+            given = [field for field in fields if document.get(field, _NULL) != _NULL]
+            for field in given:
+                document[field] = lower_price(document[field], shelf, f"{at}/{field}", losses)
+            return each(document, "tariffs", at, losses, lower) or bool(given)
+
+        def lift_text(clean: Any, body: bytes) -> bytes | None:
+            return None if getattr(clean, "tariffs", None) else in_text(clean, body)
+
+        return Conversion(lift_costs, lower_costs, "total_cost", lift_text)
 
     def place(name: str) -> Conversion:
         reserved = CANONICAL_ONLY[name]
@@ -57,8 +66,8 @@ def conversions(version: str) -> Mapping[str, Conversion]:
         return Conversion(lift_place, lower_place, "")
 
     return {
-        "Session": Conversion(lift_costs, lower_costs, "total_cost"),
-        "CDR": Conversion(lift_costs, lower_costs, "total_cost"),
+        "Session": priced("Session"),
+        "CDR": priced("CDR"),
         "Tariff": Conversion(lift, lower, "id"),
         **{name: place(name) for name in CANONICAL_ONLY},
     }

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from samples import CDR, SESSION, TARIFF, body
 
 from schemas import cdr, codec, session
@@ -35,6 +37,45 @@ def test_a_session_without_cost_is_kept_byte_for_byte() -> None:
     lifted = OCPI.lift(Module.SESSIONS, Verb.PUT, text)
     assert (lifted.payload, lifted.raw) == (text, None)
     assert OCPI.lower(Module.SESSIONS, lifted.payload).body == text
+
+
+amounts = st.decimals(min_value=-10_000, max_value=10_000, allow_nan=False, places=4).map(str) | st.integers(0, 99).map(str)
+blanks = st.sampled_from(["", " ", "\n\t"])
+prices = st.one_of(
+    st.fixed_dictionaries({"excl_vat": amounts}, optional={"incl_vat": amounts | st.just("null")}),
+    st.fixed_dictionaries({"incl_vat": amounts, "excl_vat": amounts}),
+)
+
+
+@given(prices, prices, blanks, st.booleans())
+def test_a_price_is_lifted_alike_however_its_object_is_written(
+    price: dict[str, str], other: dict[str, str], blank: str, spread: bool
+) -> None:
+    """A clean object is lifted in its text; one with an unknown field is taken apart."""
+
+    def text(fields: dict[str, str]) -> str:
+        return f"{blank},{blank}".join(f'{blank}"{name}"{blank}:{blank}{amount}{blank}' for name, amount in fields.items())
+
+    costs = f', "total_cost"{blank}:{blank}{{{text(price)}}}'
+    session = body(SESSION, "total_cost", id="total_cost")[:-1].decode() + costs
+    billed = body(CDR, "total_cost", "tariffs", remark="total_cost")[:-1].decode() + costs
+    if spread:
+        session, billed = session.replace(",", " ,\n "), billed.replace(",", " ,\n ")
+    billed += f', "total_time_cost": {{{text(other)}}}, "total_parking_cost": null'
+    for module, verb, of in ((Module.SESSIONS, Verb.PUT, session), (Module.CDRS, Verb.POST, billed)):
+        clean = OCPI.lift(module, verb, f"{of}}}".encode())
+        apart = OCPI.lift(module, verb, f'{of}, "unknown": 1}}'.encode())
+        assert (clean.findings, len(apart.findings)) == ((), 1)
+        assert value(clean.payload) | {"unknown": 1} == value(apart.payload)
+        assert value(clean.payload)["total_cost"].keys() == {"before_taxes", "taxes"}
+
+
+@pytest.mark.parametrize("stray", [5, "x", {"excl_vat": 1}, {"before_taxes": 3}, None])
+def test_a_session_may_have_an_unknown_field_that_is_a_cdrs_price(stray: Json) -> None:
+    text = body(SESSION, total_energy_cost=stray)
+    lifted = OCPI.lift(Module.SESSIONS, Verb.PUT, text)
+    assert value(lifted.payload)["total_energy_cost"] == stray
+    assert value(OCPI.lower(Module.SESSIONS, lifted.payload).body) == value(text)
 
 
 def test_the_body_says_whose_it_is() -> None:
