@@ -6,6 +6,7 @@ moves with every event below it and never back (OCPI 2.2.1 mod_locations, PUT an
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -44,13 +45,16 @@ class Node(Struct, frozen=True, array_like=True):
 
     def lists(self, child: "Node") -> bool:
         """Whether the child belongs to this node now: nothing newer than its naming left it out."""
-        return child.served and child.named is not None and (self.writer.base is None or child.named >= self.writer.base)
+        base = self.writer.base
+        return child.writer.base is not None and child.named is not None and (base is None or child.named >= base)
 
-    def listed(self) -> list["Node"]:
-        """Return the children that belong to it, in the newest PUT's order, later ones behind by id."""
-        known = {key: place for place, key in enumerate(self.order)}
-        keys = sorted(self.children, key=lambda key: (known.get(key, len(known)), key))
-        return [self.children[key] for key in keys if self.lists(self.children[key])]
+    def listed(self) -> list[tuple[str, "Node"]]:
+        """Return the children that belong to it with their keys, in the newest PUT's order, later ones behind by id."""
+        children = self.children
+        keys = [key for key in self.order if key in children]
+        if len(keys) < len(children):
+            keys += sorted(children.keys() - set(keys))
+        return [(key, children[key]) for key in keys if self.lists(children[key])]
 
 
 class Shape(Struct, frozen=True):
@@ -124,18 +128,29 @@ def below(parent: Node | None, parent_id: str, child: Node, event: Event) -> Nod
     )
 
 
-def document(node: Node, shape: Shape) -> bytes:
-    """Return the served JSON of a node with its listed children and the last_updated of all of them."""
-    fields: dict[str, Raw] = _raws(node.fields)
+def document(node: Node, shape: Shape, children: Mapping[str, bytes] | None = None) -> bytes:
+    """Return the served JSON of a node with its listed children and the last_updated of all of them.
+
+    `children` may give the JSON of children that is known already, by key.
+    """
+    fields = node.fields
     own = fields.get("last_updated")
-    if node.touched and (own is None or _instant(own) != node.touched):
-        fields["last_updated"] = Raw(_json.encode(date_time(node.touched)))
+    moved = node.touched and (own is None or _instant(own) != node.touched)
+    parts = [_name(name) + text for name, text in fields.items() if not (moved and name == "last_updated")]
+    if moved:
+        parts.append(_name("last_updated") + _json.encode(date_time(node.touched)))
     if shape.children_field is not None and shape.child is not None:
         listed = node.listed()
-        if listed or node.order or shape.children_field in node.fields:
-            texts = [document(child, shape.child) for child in listed]
-            fields[shape.children_field] = Raw(b"[" + b",".join(texts) + b"]")
-    return _json.encode(fields)
+        if listed or node.order:
+            known = children or {}
+            texts = [known.get(key) or document(child, shape.child) for key, child in listed]
+            parts.append(_name(shape.children_field) + b"[" + b",".join(texts) + b"]")
+    return b"{" + b",".join(parts) + b"}"
+
+
+@lru_cache(4096)  # bounded: partners may invent fields
+def _name(name: str) -> bytes:
+    return _json.encode(name) + b":"
 
 
 def _put(  # noqa: PLR0917
@@ -203,7 +218,7 @@ def _last_updated(fields: Mapping[str, Raw]) -> Instant | None:
     return None if text is None or bytes(text) == b"null" else _instant(text)
 
 
-def _instant(text: Raw) -> Instant:
+def _instant(text: Raw | bytes) -> Instant:
     return instant(_text.decode(text))
 
 

@@ -95,14 +95,29 @@ EVSE_STATUS: Final = Table(
 LOCATION_FINDINGS: Final = findings_table("location_findings")
 
 
-class LocationState(Struct, frozen=True, array_like=True):
-    """A Location's tree with when it was first servable and which events it has seen."""
+class _Header(Struct, frozen=True, array_like=True):
+    """The state as the column `state` keeps it."""
 
     node: Node
     first_seen: Instant
     changed_at: Instant
     parked: int
     event_ids: tuple[bytes, ...]
+
+
+class LocationState(Struct, frozen=True):
+    """A Location's tree with when it was first servable and which events it has seen.
+
+    `texts` has the served JSON of EVSEs by key, so that an event of one EVSE does not write all of them anew.
+    """
+
+    header: _Header
+    texts: dict[str, bytes]
+
+    @property
+    def node(self) -> Node:
+        """The tree."""
+        return self.header.node
 
 
 class _Coordinates(Struct):
@@ -124,7 +139,13 @@ class _EvseColumns(Struct):
     evse_id: str | None = None
 
 
-_state: Final = msgspec.msgpack.Decoder(LocationState)
+class _Evses(Struct):
+    evses: list[Raw] = []
+
+
+_header: Final = msgspec.msgpack.Decoder(_Header)
+_evses: Final = msgspec.json.Decoder(_Evses)
+_EMPTY: Final = _Header(Node(""), 0, 0, 0, ())
 _msgpack: Final = msgspec.msgpack.Encoder()
 _json: Final = msgspec.json.Encoder()
 _text: Final = msgspec.json.Decoder(str)
@@ -148,23 +169,25 @@ class Locations:
     def fold(self, state: LocationState | None, recorded: Recorded) -> tuple[LocationState | None, Sequence[Fact]]:
         """Return the tree after the event, the EVSE rows that changed and the statuses that were observed."""
         envelope = recorded.envelope
-        if state is not None and envelope.event_id in state.event_ids:
+        earlier = _EMPTY if state is None else state.header
+        if envelope.event_id in earlier.event_ids:
             return state, ()
         before = None if state is None else state.node
         seen: list[Finding] = []
         node = _applied(before, recorded, seen)
-        if not node.served and (state.parked if state else 0) >= PARKED:
+        if not node.served and earlier.parked >= PARKED:
             raise Poison(f"{PARKED} changes below a Location are waiting for its PUT")
         if envelope.last_updated is not None and envelope.last_updated > envelope.received_at + AHEAD_US:
             text = f"last_updated {date_time(envelope.last_updated)} is ahead of its arrival"
             seen.append(Finding("/last_updated", "clock_ahead", "warning", text))
-        after = LocationState(
+        header = _Header(
             node,
-            (state.first_seen if state else 0) or (envelope.received_at if node.served else 0),
-            max(state.changed_at if state else 0, envelope.received_at),
-            (state.parked if state else 0) + 1 if not node.served else 0,
-            (*(state.event_ids[-REMEMBERED + 1 :] if state else ()), envelope.event_id),
+            earlier.first_seen or (envelope.received_at if node.served else 0),
+            max(earlier.changed_at, envelope.received_at),
+            0 if node.served else earlier.parked + 1,
+            (*earlier.event_ids[-REMEMBERED + 1 :], envelope.event_id),
         )
+        after = LocationState(header, _texts(state, node))
         rows = [
             *_evse_rows(before, after, recorded),
             *_statuses(recorded),
@@ -174,7 +197,9 @@ class Locations:
 
     def decode(self, key: Key, doc: bytes, state: bytes) -> LocationState:
         """Read a state back from its row."""
-        return _state.decode(state)
+        header = _header.decode(state)
+        listed = _evses.decode(doc).evses if doc else []
+        return LocationState(header, {key: bytes(text) for (key, _), text in zip(header.node.listed(), listed, strict=True)})
 
     def row(self, key: Key, state: LocationState) -> tuple[object, ...]:
         """Return the current row; `doc` is the served Location with its listed EVSEs."""
@@ -191,10 +216,10 @@ class Locations:
             _degrees(at.coordinates.longitude if at.coordinates else ""),
             len(node.listed()),
             node.touched,
-            state.first_seen,
-            state.changed_at,
-            tree.document(node, LOCATION),
-            _msgpack.encode(state),
+            state.header.first_seen,
+            state.header.changed_at,
+            tree.document(node, LOCATION, state.texts),
+            _msgpack.encode(state.header),
         )
 
 
@@ -228,6 +253,15 @@ def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> No
     return node
 
 
+def _texts(before: LocationState | None, node: Node) -> dict[str, bytes]:
+    """Return the JSON of every listed EVSE, written anew only where the EVSE is another object than before."""
+    known = {} if before is None else before.texts
+    children = {} if before is None else before.node.children
+    return {
+        key: known[key] if key in known and children.get(key) is evse else tree.document(evse, EVSE) for key, evse in node.listed()
+    }
+
+
 def _child(node: Node | None, name: str) -> Node | None:
     return None if node is None else node.children.get(identity(name))
 
@@ -241,7 +275,8 @@ def _evse_rows(before: Node | None, after: LocationState, recorded: Recorded) ->
     for key, evse in node.children.items():
         listed = node.lists(evse)
         earlier = None if before is None else before.children.get(key)
-        if not evse.served or (same_location and earlier == evse and before is not None and before.lists(evse) == listed):
+        same = same_location and (earlier is evse or earlier == evse)
+        if not evse.served or (same and before is not None and before.lists(evse) == listed):
             continue
         columns = _evse_columns.decode(_json.encode({name: Raw(text) for name, text in evse.fields.items()}))
         row = (
@@ -256,7 +291,7 @@ def _evse_rows(before: Node | None, after: LocationState, recorded: Recorded) ->
             at.time_zone or "",
             evse.touched,
             recorded.envelope.received_at,
-            tree.document(evse, EVSE),
+            after.texts.get(key) or tree.document(evse, EVSE),
         )
         rows.append(Fact(EVSES, row))
     return rows
