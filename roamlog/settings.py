@@ -93,10 +93,10 @@ class Settings(BaseSettings):
         examples=["a whole number from 1 to 64"],
     )
     state_cache_bytes: int = Field(
-        24 * MIB, description="bytes of states that each projection keeps in memory", ge=MIB, examples=["bytes, at least 1048576"]
+        16 * MIB, description="bytes of states that each projection keeps in memory", ge=MIB, examples=["bytes, at least 1048576"]
     )
     key_cache_bytes: int = Field(
-        64 * MIB,
+        32 * MIB,
         description="bytes of known keys that the Receiver interfaces keep in memory",
         ge=MIB,
         examples=["bytes, at least 1048576"],

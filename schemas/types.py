@@ -80,11 +80,14 @@ def instant(text: str) -> Instant:
     No designator means UTC; offsets are converted; unpadded fields (`1970-1-1T00:00:00Z`, the specification's own
     sentinel) are read; digits beyond microseconds are cut. Source: OCPI 2.2.1 types 16.2, requirements 2.9.
     """
-    if len(text) == 20 and text[19] == "Z" and text[10] == "T":
+    if len(text) == 20 and text[19] == "Z" and text[10] == "T" and text[7] == "-":  # not a week date of ISO 8601
         try:
-            return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+            micros = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
         except ValueError:
             pass
+        else:
+            if EARLIEST <= micros <= LATEST:
+                return micros
     match = _LOOSE.fullmatch(text)
     if match is None or not text.isascii():
         raise ValueError(f"{text[:40]!r} is not a DateTime")

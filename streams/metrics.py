@@ -37,7 +37,8 @@ CATALOGUE: Final[dict[str, Metric]] = {
     ),
     "roamlog_read_requests_total": Metric(
         "counter",
-        "Authenticated GETs of partners by interface (versions, sender, receiver); outcome is served, refused, unavailable or failed.",
+        "Authenticated GETs of partners by interface (versions, sender, receiver); outcome is served, refused, "
+        "unavailable or failed.",
         ("interface", "outcome"),
     ),
     "roamlog_read_seconds": Metric("histogram", "From a partner's GET to its answer, in seconds; only those that were served."),

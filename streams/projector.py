@@ -6,8 +6,8 @@ row says how far its key has come, positions are saved last.
 
 import asyncio
 import hashlib
-import itertools
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ from streams import tables
 from streams.cache import ByteCache
 from streams.errors import Poison, StopTheLine
 from streams.generations import AnyProjection, Generation, Generations, Reached
-from streams.ports import Clock, Entry, EventLog, Position, Record, RefusedRow, StoreUnavailable, TableStore, TopicPartition
+from streams.ports import Clock, Entry, EventLog, Record, RefusedRow, StoreUnavailable, TableStore, TopicPartition
 from streams.projection import Key, Recorded, Table, row_version
 from streams.topics import REJECTED
 
@@ -35,6 +35,8 @@ POISON_IN_A_ROW: Final = 1_000
 POISON_WINDOW: Final = 100_000
 RETRY_FIRST_S: Final = 0.1
 RETRY_LONGEST_S: Final = 10.0
+
+_say: Final = logging.getLogger("roamlog")
 
 
 class _Kept(NamedTuple):
@@ -326,14 +328,20 @@ T = TypeVar("T")
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what the attempt gives, however long the store stays away."""
+    """Return what the attempt gives, however long the store stays away; says so when it goes and when it is back."""
     backoff = RETRY_FIRST_S
     while True:
         try:
-            return await attempt()
-        except StoreUnavailable:
+            result = await attempt()
+        except StoreUnavailable as fault:
+            if backoff == RETRY_FIRST_S:
+                _say.warning("the tables cannot be filled now, which is tried again: %s", fault)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, RETRY_LONGEST_S)
+        else:
+            if backoff != RETRY_FIRST_S:
+                _say.warning("the tables are filled again")
+            return result
 
 
 def _place(record: Record) -> tuple[str, int, int]:
@@ -514,12 +522,3 @@ def _bytes(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     raise TypeError(f"ClickHouse gave {type(value).__name__} where bytes are kept")
-
-
-def positions_after(records: Iterable[Position]) -> dict[TopicPartition, int]:
-    """Return, per partition, the offset after the highest of these positions."""
-    ordered = sorted(records)
-    return {
-        TopicPartition(topic, partition): max(p.offset for p in lane) + 1
-        for (topic, partition), lane in itertools.groupby(ordered, key=lambda p: (p.topic, p.partition))
-    }

@@ -12,7 +12,7 @@ from streams.progress import Progress
 from streams.projector import ROUND_RECORDS, ROUND_WAIT_S, Projector, Round, Work
 from streams.verify import Difference, compare, ends_of
 
-CACHE_BYTES: Final = 24 * 1024 * 1024
+CACHE_BYTES: Final = 16 * 1024 * 1024
 """What the states of one projection may keep in memory."""
 
 END_EVERY_US: Final = 1_000_000
