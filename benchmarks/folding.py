@@ -5,9 +5,12 @@ an empty store; `rebuild` fills a new generation of each, one after the other, a
 """
 
 import asyncio
+import re
 import resource
 import sys
 import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,12 +22,13 @@ from benchmarks.servers import rss_mib
 from schemas import envelope as envelopes
 from streams.catalogue import projections
 from streams.clock import SystemClock
+from streams.generations import AnyProjection
 from streams.logs.local import LocalLog
-from streams.ports import Position, TopicPartition
+from streams.ports import Position, TableStore, TopicPartition
+from streams.projection import Key, Recorded
 from streams.projector import ROUND_RECORDS
 from streams.runtimes.embedded import Embedded, running
 from streams.stores.clickhouse import ClickHouseStore
-from streams.topics import CHARGING
 
 RSS_EVERY_S: Final = 0.1
 
@@ -38,13 +42,23 @@ class Job(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """What it took. `rss_mib` is the median of the second half of the run, `peak_rss_mib` the highest of all."""
+    """What it took. `rss_mib` is the median of the second half of the run, `peak_rss_mib` the highest of all.
+
+    Of the states that events were folded upon, `keyed` counts the events, `asked` those whose state was not in the cache and
+    `found` those of them that the store had, by projection. `loading_s` and `inserting_s` are the seconds of the store's
+    calls (they run beside the folding), by table.
+    """
 
     records: int
     seconds: float
     cpu_s: float
     rss_mib: float
     peak_rss_mib: float
+    keyed: dict[str, int]
+    asked: dict[str, int]
+    found: dict[str, int]
+    loading_s: dict[str, float]
+    inserting_s: dict[str, float]
 
 
 async def fold(job: Job) -> Done:
@@ -61,6 +75,7 @@ async def fold(job: Job) -> Done:
 async def _do(job: Job) -> Done:
     log = LocalLog.open(Path(job.log))
     samples: list[float] = []
+    seen = _Seen()
     watch = asyncio.create_task(_watch(samples))
     try:
         match job.work:
@@ -70,7 +85,8 @@ async def _do(job: Job) -> Done:
                 seconds, spent = time.perf_counter() - begun, _cpu_s() - cpu
             case "project" | "rebuild":
                 store = ClickHouseStore.embedded(Path(job.folder))
-                runtime = Embedded(log, log.log_id, store, projections(), clock=SystemClock())
+                counted = [_Counted(projection, seen) for projection in projections()]
+                runtime = Embedded(log, log.log_id, _Watched(store, seen), counted, clock=SystemClock())
                 begun, cpu = time.perf_counter(), _cpu_s()
                 records = await (_project(runtime, log) if job.work == "project" else _rebuild(runtime, log))
                 seconds, spent = time.perf_counter() - begun, _cpu_s() - cpu
@@ -80,11 +96,31 @@ async def _do(job: Job) -> Done:
         await log.close()
     late = sorted(samples[len(samples) // 2 :]) or [0.0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Done(records=records, seconds=seconds, cpu_s=spent, rss_mib=late[len(late) // 2], peak_rss_mib=peak)
+    return Done(
+        records=records,
+        seconds=seconds,
+        cpu_s=spent,
+        rss_mib=late[len(late) // 2],
+        peak_rss_mib=peak,
+        keyed=seen.keyed,
+        asked=seen.asked,
+        found=seen.found,
+        loading_s=seen.loading_s,
+        inserting_s=seen.inserting_s,
+    )
+
+
+def topics() -> tuple[str, ...]:
+    """Return the topics that any projection reads."""
+    return tuple(dict.fromkeys(topic for projection in projections() for topic in projection.topics))
+
+
+async def _ends(log: LocalLog) -> dict[TopicPartition, int]:
+    return {TopicPartition(topic, partition): end for topic in topics() for partition, end in (await log.end(topic)).items()}
 
 
 async def _bare(log: LocalLog) -> int:
-    ends = {TopicPartition(CHARGING, partition): end for partition, end in (await log.end(CHARGING)).items()}
+    ends = await _ends(log)
     at = dict.fromkeys(ends, 0)
     records = 0
     while at != ends:
@@ -97,13 +133,12 @@ async def _bare(log: LocalLog) -> int:
 
 
 async def _project(runtime: Embedded, log: LocalLog) -> int:
-    ends = await log.end(CHARGING)
+    ends = await _ends(log)
     async with running(runtime):
         for projection in runtime.projections:
-            if CHARGING in projection.topics:
-                for partition, end in ends.items():
-                    if end:
-                        await runtime.progress.reached(projection.name, Position(CHARGING, partition, end - 1), None)
+            for lane, end in ends.items():
+                if end and lane.topic in projection.topics:
+                    await runtime.progress.reached(projection.name, Position(*lane, end - 1), None)
     return sum(ends.values())
 
 
@@ -112,7 +147,62 @@ async def _rebuild(runtime: Embedded, log: LocalLog) -> int:
     await runtime.start()
     await runtime.rebuild([projection.name for projection in runtime.projections])
     await runtime.close()
-    return sum((await log.end(CHARGING)).values())
+    return sum((await _ends(log)).values())
+
+
+class _Seen:
+    """What the projector asked of projections and store."""
+
+    def __init__(self) -> None:
+        self.keyed: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+        self.found: Counter[str] = Counter()
+        self.loading_s: defaultdict[str, float] = defaultdict(float)
+        self.inserting_s: defaultdict[str, float] = defaultdict(float)
+
+
+class _Counted:
+    """A projection that counts the events it folds."""
+
+    def __init__(self, projection: AnyProjection, seen: _Seen) -> None:
+        self.name, self.version, self.topics = projection.name, projection.version, projection.topics
+        self.current, self.facts = projection.current, projection.facts
+        self.fold, self.decode, self.row = projection.fold, projection.decode, projection.row
+        self._key, self._keyed = projection.key, seen.keyed
+
+    def key(self, recorded: Recorded) -> Key | None:
+        key = self._key(recorded)
+        if key is not None:
+            self._keyed[self.name] += 1
+        return key
+
+
+class _Watched:
+    """A store that notes how long it takes, and which states it is asked for."""
+
+    def __init__(self, store: TableStore, seen: _Seen) -> None:
+        self._store, self._seen = store, seen
+        self.command, self.query_bytes, self.close = store.command, store.query_bytes, store.close
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str = "") -> None:
+        begun = time.perf_counter()
+        await self._store.insert(table, columns, rows, token)
+        self._seen.inserting_s[_logical(table)] += time.perf_counter() - begun
+
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
+        begun = time.perf_counter()
+        rows = await self._store.query(sql, parameters)
+        if parameters is not None and isinstance(keys := parameters.get("keys"), list):
+            table = _logical(sql.partition(" FROM ")[2].partition(" ")[0])
+            self._seen.asked[table] += len(keys)
+            self._seen.found[table] += len(rows)
+            self._seen.loading_s[table] += time.perf_counter() - begun
+        return rows
+
+
+def _logical(table: str) -> str:
+    """Return a table's name without its version and generation."""
+    return re.sub(r"_v\d+_g\d+$", "", table)
 
 
 async def _watch(samples: list[float]) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from benchmarks import mix
-from benchmarks.folding import Job, fold
-from benchmarks.frame import Measure, Options, Ratio, Result, median_and_spread
+from benchmarks.folding import Done, Job, fold
+from benchmarks.frame import Measure, Options, Ratio, Result, Unavailable, median_and_spread
 from streams.logs.local import LocalLog
 
 
@@ -24,8 +24,15 @@ async def run(options: Options) -> Result:
     rate, spread = median_and_spread([one.records / one.seconds for one in whole])
     bare_cpu, _ = median_and_spread([one.cpu_s / one.records * 1e6 for one in bare])
     cpu, _ = median_and_spread([one.cpu_s / one.records * 1e6 for one in whole])
+    last = whole[-1]
+    misses = sum(last.asked.values()) / sum(last.keyed.values())
+    if misses < chosen.limits["misses"]:
+        raise Unavailable(f"{misses:.3f} of the look-ups of states miss the cache, mix.toml wants {chosen.limits['misses']}")
     return Result(
-        ratios=[Ratio("projector / bare fetch and decode", rate / bare_rate, 0.15)],
+        ratios=[
+            Ratio("projector / bare fetch and decode", rate / bare_rate, 0.15),
+            Ratio("processor time an event, bare / projector", bare_cpu / cpu),
+        ],
         measures=[
             Measure("projector", rate, "events/s"),
             Measure("bare fetch and decode", bare_rate, "events/s"),
@@ -34,6 +41,8 @@ async def run(options: Options) -> Result:
             Measure("projector: peak memory", max(one.peak_rss_mib for one in whole), "MiB"),
             Measure("farthest round from the median", 100 * spread, "%"),
             *(Measure(f"share of events: {kind}", 100 * share, "%") for kind, share in sorted(shares.items())),
+            Measure("look-ups of states that miss the cache", 100 * misses, "%"),
+            *_stages(last),
         ],
         remarks=[
             f"{events:,} events, {rounds} rounds; embedded log and store, one process each time",
@@ -49,3 +58,20 @@ async def written(path: Path, chosen: mix.Mix, events: int) -> dict[str, float]:
         return await mix.fill(log, chosen, events)
     finally:
         await log.close()
+
+
+def _stages(done: Done) -> list[Measure]:
+    """Return where the store was asked, an event each: the states that were loaded, the rows that were inserted."""
+    measures = []
+    for name, keyed in done.keyed.items():
+        asked, found = done.asked.get(name, 0), done.found.get(name, 0)
+        measures += [
+            Measure(f"{name}: look-ups that miss the cache", 100 * asked / keyed, "%"),
+            Measure(f"{name}: of them found in the table", 100 * found / max(asked, 1), "%"),
+        ]
+    for what, seconds in (("loading from", done.loading_s), ("inserting into", done.inserting_s)):
+        measures += [
+            Measure(f"{what} {table}, an event", 1e6 * took / done.records, "us")
+            for table, took in sorted(seconds.items(), key=lambda one: -one[1])
+        ]
+    return measures
