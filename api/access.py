@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol
 from msgspec import Struct
 
 from api.errors import Refusal, forbidden, unauthenticated
-from schemas.party import PartyRole
+from schemas.party import PartyRole, Role
 
 Side = Literal["SENDER", "RECEIVER"]
 
@@ -19,12 +19,22 @@ _BASIC: Final = b'Basic realm="roamlog: any name, the operator token as password
 
 
 class Reader(Struct, frozen=True):
-    """A partner as a reader. It sees the objects whose owner is in `owners`, and those addressed to one of `addressees`."""
+    """A partner as a reader, in all its roles. It sees what its `owners` own, and what is addressed to one of `addressees`."""
 
     name: str
     owners: tuple[str, ...]
     addressees: tuple[str, ...]
-    sides: frozenset[Side]
+    roles: frozenset[Role]
+
+    @property
+    def sees_offers(self) -> bool:
+        """Whether it reads the Locations and Tariffs of all CPOs: everybody does who is not a CPO alone."""
+        return bool(self.roles - {"CPO"})
+
+    @property
+    def sees_tokens(self) -> bool:
+        """Whether it reads the Tokens of all eMSPs: they are for the CPOs, and for nobody else (a hub's own role is none)."""
+        return "CPO" in self.roles
 
     def owns(self, party: str) -> bool:
         """Whether the party (`NL*TNM`) is one that the partner writes for."""
@@ -42,18 +52,14 @@ class Authenticate(Protocol):
 def reader_of(name: str, roles: Sequence[PartyRole], parties: Collection[str] = ()) -> Reader:
     """Return what a connection with these roles may read; `parties` are further ones that it may write, as a hub's.
 
-    A party is addressed in every role but CPO: a CPO reads back its own objects, nobody's else. What we offer is the side
-    opposite to the partner's: a CPO pushes to our RECEIVER, any other role reads from our SENDER.
+    A party is addressed in every role but CPO: a CPO reads back its own objects, nobody's else.
     Source: OCPI 2.2.1 mod_cdrs and mod_sessions, Sender and Receiver Interface; terminology, roles.
     """
     own = {role.party for role in roles}
     addressed = {role.party for role in roles if role.role != "CPO"}
     if any(role.role == "HUB" for role in roles):
         addressed |= set(parties)
-    sides: set[Side] = set()
-    for role in roles:
-        sides |= {"SENDER", "RECEIVER"} if role.role == "HUB" else {"RECEIVER"} if role.role == "CPO" else {"SENDER"}
-    return Reader(name, tuple(sorted(own | set(parties))), tuple(sorted(addressed)), frozenset(sides))
+    return Reader(name, tuple(sorted(own | set(parties))), tuple(sorted(addressed)), frozenset(role.role for role in roles))
 
 
 class Gate:

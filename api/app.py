@@ -17,7 +17,7 @@ from api.errors import Refusal, no_such_path, not_allowed
 from api.exchange import Answering, Endpoint, OcpiRoute, refusal_of
 from api.freshness import Freshness
 from api.lookup import DocumentLookup
-from api.ocpi import ReceiverReads, SenderLists
+from api.ocpi import ReceiverReads, SenderReads
 from api.pages import Pages
 from api.twins import Twins
 from api.versions import Versions
@@ -78,16 +78,17 @@ def add_routes(app: FastAPI, outlet: Outlet) -> None:
 
 
 def _ocpi(outlet: Outlet, gate: Gate, twins: Twins, freshness: Freshness) -> list[OcpiRoute]:
-    lists = SenderLists(Pages(outlet.store, twins), freshness, outlet.dialects, public_url=outlet.public_url, cap=outlet.page_limit)
-    reads = ReceiverReads(outlet.lookup, freshness, outlet.log.partitions, outlet.dialects)
-    versions = Versions(outlet.dialects, outlet.public_url)
+    pages, lookup, dialects = Pages(outlet.store, twins), outlet.lookup, outlet.dialects
+    sender = SenderReads(pages, lookup, freshness, dialects, public_url=outlet.public_url, cap=outlet.page_limit)
+    receiver = ReceiverReads(lookup, freshness, outlet.log.partitions, dialects)
+    versions = Versions(dialects, outlet.public_url)
 
     def endpoint(interface: str, answering: Answering) -> Endpoint:
         return Endpoint(interface, gate, outlet.clock, outlet.metrics, answering)
 
     return [
-        OcpiRoute("receiver-get", lambda parts: parts[1:2] == ["receiver"], endpoint("receiver", reads), method="GET"),
-        OcpiRoute("sender", lambda parts: parts[1:2] == ["sender"], endpoint("sender", lists)),
+        OcpiRoute("receiver-get", lambda parts: parts[1:2] == ["receiver"], endpoint("receiver", receiver), method="GET"),
+        OcpiRoute("sender", lambda parts: parts[1:2] == ["sender"], endpoint("sender", sender)),
         OcpiRoute("versions", lambda parts: parts[1:2] not in (["receiver"], ["sender"]), endpoint("versions", versions)),
     ]
 

@@ -12,8 +12,8 @@ from schemas.types import EARLIEST, LATEST, Instant, Module
 CHARACTERS: Final = 4096
 """A longer text is no cursor of ours: ids are 255 characters at most."""
 
-KEY_PARTS: Final = {Module.SESSIONS: 2, Module.CDRS: 3}
-"""What identifies a row: its owner and id, a CDR's charging key too."""
+KEY_PARTS: Final = {Module.LOCATIONS: 2, Module.SESSIONS: 2, Module.CDRS: 3, Module.TARIFFS: 2, Module.TOKENS: 3}
+"""What identifies a row: its owner and id, a CDR's charging key too, a Token's type too."""
 
 _Instant = Annotated[Instant, Meta(ge=EARLIEST, le=LATEST)]
 _Count = Annotated[int, Meta(ge=0, le=10**18)]

@@ -135,39 +135,134 @@ def _versions(dialects: Mapping[str, Dialect]) -> Schema:
     return paths
 
 
+_OBJECTS: Final = ("Location", "EVSE", "Connector", "Session", "CDR", "Tariff", "Token")
+_PATCHED: Final = ("Location", "EVSE", "Connector", "Session", "Token")
+
+
 def _interfaces(version: str, spec: Spec, schemas: Schema) -> Schema:
-    for name in ("Session", "CDR"):
+    of = {}
+    for name in _OBJECTS:
         _declare(spec, name, version, schemas)
-    schemas[f"SessionPatch_{version}"] = _patch(schemas[f"Session_{version}"])
-    session, cdr = _ref(f"Session_{version}"), _ref(f"CDR_{version}")
-    owner = [_in_path("country_code", 2), _in_path("party_id", 3)]
+        of[name] = _ref(f"{name}_{version}")
+    for name in _PATCHED:
+        schemas[f"{name}Patch_{version}"] = _patch(schemas[f"{name}_{version}"])
+        of[f"{name} of a PATCH"] = _ref(f"{name}Patch_{version}")
     base, tag = f"/ocpi/{version}", f"ocpi {version}"
-    one = [*owner, _in_path("session_id", 36)]
-    created = {"200": _answer("replaced, durably", None), "201": _answer("new, durably", None)}
-    placed = {"Location": "where the CDR can be read"}
+    sender = _lists(base, tag, of) | _sender_objects(base, tag, of) | _authorize(base, tag, of)
+    return sender | _receiver_objects(base, tag, of) | _cdrs(base, tag, of)
+
+
+def _lists(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+    named = {"locations": "Location", "sessions": "Session", "cdrs": "CDR", "tariffs": "Tariff", "tokens": "Token"}
     return {
-        f"{base}/sender/sessions": {"get": _list("Sessions by last_updated", session, tag, needs_date_from=True)},
-        f"{base}/sender/cdrs": {"get": _list("CDRs by last_updated", cdr, tag, needs_date_from=False)},
-        f"{base}/receiver/sessions/{{country_code}}/{{party_id}}/{{session_id}}": {
-            "get": _request("A Session as its owner sent it", {"200": _answer("the Session", session)}, tag, one),
-            "put": _request("Create or replace a Session", created, tag, one, session),
-            "patch": _request(
-                "Change a Session", {"200": _answer("changed, durably", None)}, tag, one, _ref(f"SessionPatch_{version}")
-            ),
-        },
-        f"{base}/receiver/cdrs": {
-            "post": _request(
-                "Create a CDR",
-                {"200": _answer("the same CDR was here before", None, placed), "201": _answer("new, durably", None, placed)},
-                tag,
-                [],
-                cdr,
-            )
-        },
+        f"{base}/sender/{module}": {"get": _list(f"{name}s by last_updated", of[name], tag, needs_date_from=module == "sessions")}
+        for module, name in named.items()
+    }
+
+
+_PLACES: Final = (("location_id", "Location"), ("evse_uid", "EVSE"), ("connector_id", "Connector"))
+
+
+def _sender_objects(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+    paths: Schema = {}
+    path, parameters = f"{base}/sender/locations", list[Schema]()
+    for parameter, name in _PLACES:
+        path, parameters = f"{path}/{{{parameter}}}", [*parameters, _in_path(parameter, 36)]
+        answers = {"200": _answer(f"the {name}", of[name]), "404": _answer(_UNKNOWN_PLACE, None)}
+        paths[path] = {"get": _request(f"A{_a(name)[1:]} of those that this partner may see", answers, tag, parameters)}
+    return paths
+
+
+def _authorize(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+    """Real-time authorization (OCPI 2.2.1 mod_tokens: LocationReferences in, AuthorizationInfo out)."""
+    text: Schema = {"type": "string", "maxLength": 36}
+    place: Schema = {"location_id": text, "evse_uids": {"type": "array", "items": text}}
+    answer: Schema = {
+        "allowed": {"type": "string", "enum": ["ALLOWED", "BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED"]},
+        "token": of["Token"],
+        "location": {"type": "object", "properties": place},
+        "authorization_reference": text,
+    }
+    answers = {
+        "200": _answer("whether the Token may charge", {"type": "object", "properties": answer, "required": ["allowed", "token"]}),
+        "404": _answer(_UNKNOWN_TOKEN, None),
+    }
+    asked = _request("Authorize a Token in real time", answers, tag, [_in_path("token_uid", 36), _TOKEN_TYPE])
+    body: Schema = {"type": "object", "properties": place, "required": ["location_id"]}
+    asked["requestBody"] = {"required": False, "content": {"application/json": {"schema": body}}}
+    return {f"{base}/sender/tokens/{{token_uid}}/authorize": {"post": asked}}
+
+
+_UNKNOWN_PLACE: Final = "nothing like it that this partner may see (2003)"
+_UNKNOWN_TOKEN: Final = "no such Token (2004)"
+
+
+def _receiver_objects(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+    owner = [_in_path("country_code", 2), _in_path("party_id", 3)]
+    place = f"{base}/receiver/locations/{{country_code}}/{{party_id}}"
+    paths: Schema = {}
+    ids: list[Schema] = []
+    for parameter, name in _PLACES:
+        place, ids = f"{place}/{{{parameter}}}", [*ids, _in_path(parameter, 36)]
+        paths[place] = _written(name, of, tag, [*owner, *ids], _UNKNOWN_PLACE, "get", "put", "patch")
+    for module, name, parameter, unknown, verbs in (
+        ("sessions", "Session", "session_id", "no such Session (2001)", ("get", "put", "patch")),
+        ("tariffs", "Tariff", "tariff_id", "no such Tariff (2001)", ("get", "put", "delete")),
+        ("tokens", "Token", "token_uid", _UNKNOWN_TOKEN, ("get", "put", "patch")),
+    ):
+        parameters = [*owner, _in_path(parameter, 36), *([_TOKEN_TYPE] if name == "Token" else [])]
+        path = f"{base}/receiver/{module}/{{country_code}}/{{party_id}}/{{{parameter}}}"
+        paths[path] = _written(name, of, tag, parameters, unknown, *verbs)
+    return paths
+
+
+_TOKEN_TYPE: Final[Schema] = {
+    "name": "type",
+    "in": "query",
+    "required": False,
+    "description": "the Token's TokenType; a uid of another type is another Token",
+    "schema": {"type": "string", "default": "RFID"},
+}
+
+
+def _written(name: str, of: Mapping[str, Schema], tag: str, parameters: list[Schema], unknown: str, *verbs: str) -> Schema:
+    """Return the operations of a path at which a partner writes an object of its own and reads it back."""
+    missing = {"404": _answer(unknown, None)}
+    operations = {
+        "get": _request(
+            f"A{_a(name)[1:]} as its owner sent it", {"200": _answer(f"the {name}", of[name])} | missing, tag, parameters
+        ),
+        "put": _request(
+            f"Create or replace {_a(name)}",
+            {"200": _answer("replaced, durably", None), "201": _answer("new, durably", None)},
+            tag,
+            parameters,
+            of[name],
+        ),
+    }
+    if "patch" in verbs:
+        changed = {"200": _answer("changed, durably", None)} | missing
+        operations["patch"] = _request(f"Change {_a(name)}", changed, tag, parameters, of[f"{name} of a PATCH"])
+    if "delete" in verbs:
+        gone = {"200": _answer("ended, durably; what it was stays in the history", None)} | missing
+        operations["delete"] = _request(f"End {_a(name)}", gone, tag, parameters)
+    return {verb: operations[verb] for verb in verbs}
+
+
+def _cdrs(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+    placed = {"Location": "where the CDR can be read"}
+    created = {"200": _answer("the same CDR was here before", None, placed), "201": _answer("new, durably", None, placed)}
+    one = [_in_path("country_code", 2), _in_path("party_id", 3), _in_path("cdr_id", 39)]
+    return {
+        f"{base}/receiver/cdrs": {"post": _request("Create a CDR", created, tag, [], of["CDR"])},
         f"{base}/receiver/cdrs/{{country_code}}/{{party_id}}/{{cdr_id}}": {
-            "get": _request("A CDR as its owner sent it", {"200": _answer("the CDR", cdr)}, tag, [*owner, _in_path("cdr_id", 39)])
+            "get": _request("A CDR as its owner sent it", {"200": _answer("the CDR", of["CDR"])}, tag, one)
         },
     }
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name == "EVSE" else f"a {name}"
 
 
 def _list(summary: str, item: Schema, tag: str, *, needs_date_from: bool) -> Schema:

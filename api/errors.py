@@ -24,9 +24,9 @@ def invalid(message: str) -> Refusal:
     return Refusal(200, Status.INVALID_PARAMETERS, message)
 
 
-def missing(message: str) -> Refusal:
-    """Nothing is there, or nothing that this reader may know of."""
-    return Refusal(404, Status.INVALID_PARAMETERS, message)
+def missing(message: str, code: Status = Status.INVALID_PARAMETERS) -> Refusal:
+    """Nothing is there, or nothing that this reader may know of; Locations and Tokens have codes of their own."""
+    return Refusal(404, code, message)
 
 
 def no_such_path(path: str) -> Refusal:

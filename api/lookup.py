@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from schemas.types import Module, identity
 from streams import location_tree as tree
+from streams.location_tree import Node
 from streams.ports import StoreUnavailable, TableStore
 from streams.projections.locations import Locations
 
@@ -67,7 +68,7 @@ LIMIT 1000
 """
 
 LOCATION_STATES: Final = """
-SELECT party, location_id, state
+SELECT party, location_id, doc, state
 FROM locations
 WHERE (party, location_id) IN {keys:Array(Tuple(String, String))}
 ORDER BY party, location_id
@@ -99,6 +100,15 @@ ORDER BY first_seen, party
 LIMIT 100 BY token_uid, type
 """
 
+# Whose a Location is, its id does not tell a reader of the Sender interface.
+OWNERS_OF_LOCATIONS: Final = """
+SELECT location_id, party, publish
+FROM locations
+WHERE served = 1 AND location_id IN {keys:Array(String)}
+ORDER BY first_seen, party
+LIMIT 100 BY location_id
+"""
+
 _QUERIES: Final = {
     Module.LOCATIONS: Query(LOCATIONS_BY_KEY, 2),
     Module.SESSIONS: Query(SESSIONS_BY_KEY, 2),
@@ -107,7 +117,6 @@ _QUERIES: Final = {
     Module.TOKENS: Query(TOKENS_BY_KEY, 3),
 }
 _EVSES: Final = Query(EVSES_BY_KEY, 3)
-_STATES: Final = Query(LOCATION_STATES, 2)
 
 FoundT = TypeVar("FoundT")
 
@@ -121,6 +130,7 @@ class DocumentLookup:
         self._evses = _Coalesced(partial(self._read, _EVSES))
         self._connectors = _Coalesced(self._read_connectors)
         self._tokens = _Coalesced(self._read_tokens)
+        self._owners = _Coalesced(self._read_owners)
 
     async def documents(self, module: Module, keys: Sequence[Key]) -> dict[Key, bytes]:
         """Return the canonical JSON of those keys that a reader would be served, as of some instant after the call.
@@ -143,6 +153,14 @@ class DocumentLookup:
         key = (identity(uid), identity(kind))
         return (await self._tokens.get([key])).get(key, [])
 
+    async def owners(self, location_id: str) -> Sequence[tuple[str, bool]]:
+        """Return who has a Location of that id, in any spelling, and whether it is to be published; who came first stands first.
+
+        Raises StoreUnavailable.
+        """
+        key = (identity(location_id),)
+        return (await self._owners.get([key])).get(key, [])
+
     async def _read(self, query: Query, keys: list[Key]) -> dict[Key, bytes]:
         found: dict[Key, bytes] = {}
         for start in range(0, len(keys), KEYS):
@@ -160,11 +178,19 @@ class DocumentLookup:
         missing = [key for key in keys if key not in found]
         if missing:
             # What an EVSE no longer lists stands in its Location's tree alone.
-            states = await self._read(_STATES, list(dict.fromkeys(key[:2] for key in missing)))
+            trees = await self._read_trees(list(dict.fromkeys(key[:2] for key in missing)))
             for key in missing:
-                document = _unlisted(states, key)
+                document = _unlisted(trees, key)
                 if document is not None:
                     found[key] = document
+        return found
+
+    async def _read_trees(self, keys: list[Key]) -> dict[Key, Node]:
+        found: dict[Key, Node] = {}
+        for start in range(0, len(keys), KEYS):
+            for party, location_id, doc, state in await self._store.query(LOCATION_STATES, {"keys": keys[start : start + KEYS]}):
+                key = _text(party), _text(location_id)
+                found[key] = _locations.decode(key, _bytes(doc), _bytes(state)).node
         return found
 
     async def _read_tokens(self, keys: list[Key]) -> dict[Key, list[tuple[str, bytes]]]:
@@ -172,6 +198,14 @@ class DocumentLookup:
         for start in range(0, len(keys), KEYS):
             for uid, kind, party, doc in await self._store.query(TOKENS_BY_UID, {"keys": keys[start : start + KEYS]}):
                 found.setdefault((_text(uid), _text(kind)), []).append((_text(party), _bytes(doc)))
+        return found
+
+    async def _read_owners(self, keys: list[Key]) -> dict[Key, list[tuple[str, bool]]]:
+        found: dict[Key, list[tuple[str, bool]]] = {}
+        for start in range(0, len(keys), KEYS):
+            ids = [location_id for (location_id,) in keys[start : start + KEYS]]
+            for location_id, party, publish in await self._store.query(OWNERS_OF_LOCATIONS, {"keys": ids}):
+                found.setdefault((_text(location_id),), []).append((_text(party), bool(publish)))
         return found
 
 
@@ -225,9 +259,9 @@ _connectors: Final = msgspec.json.Decoder(_Connectors)
 _locations: Final = Locations()
 
 
-def _unlisted(states: Mapping[Key, bytes], key: Key) -> bytes | None:
-    state = states.get(key[:2])
-    evse = None if state is None else _locations.decode(key[:2], b"", state).node.children.get(key[2])
+def _unlisted(trees: Mapping[Key, Node], key: Key) -> bytes | None:
+    location = trees.get(key[:2])
+    evse = None if location is None else location.children.get(key[2])
     connector = None if evse is None else evse.children.get(key[3])
     return tree.document(connector, tree.CONNECTOR) if connector is not None and connector.served else None
 

@@ -1,6 +1,6 @@
 """Pages of objects in the order in which they came, read by key and not by number: page 3,000 costs what page 1 costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,12 +12,19 @@ from api.parameters import ListQuery
 from api.twins import Twins
 from schemas.types import EARLIEST, LATEST, Instant, Module
 from streams.ports import TableStore
-from streams.topics import CHARGING
+from streams.topics import CHARGING, LOCATIONS, TARIFFS, TOKENS
 
 BEHIND_US: Final = 60_000_000
 """How far behind the present a list may end (microseconds); so much earlier does a window begin to look for late changes."""
 
-VISIBLE: Final = "(party IN {owners:Array(String)} OR addressed_to IN {addressees:Array(String)})"
+ADDRESSED: Final = "(party IN {owners:Array(String)} OR addressed_to IN {addressees:Array(String)})"
+
+# A Location that is not to be published is for its owner alone. Those for whose Tokens it is meant (publish_allowed_to) may
+# show it too, but which Tokens a reader has is no question for a list: it is held back from them rather than shown to others.
+PUBLISHED: Final = "(party IN {owners:Array(String)} OR {sees_offers:UInt8} = 1 AND publish = 1)"
+
+OFFERED: Final = "(party IN {owners:Array(String)} OR {sees_offers:UInt8} = 1)"
+TAKEN: Final = "(party IN {owners:Array(String)} OR {sees_tokens:UInt8} = 1)"
 
 # last_updated decides, as the specification says. A change that came inside the window with an older last_updated belongs
 # to it too: its reader has crawled past that last_updated, and would never see it. `arrived_from` lies before date_from
@@ -35,48 +42,32 @@ ONCE: Final = """query_plan_optimize_lazy_materialization = 1,
     exact_rows_before_limit = 1,
     output_format_json_quote_64bit_integers = 0"""
 
-SESSIONS_PAGE: Final = f"""
-SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [toString(party), session_id] AS key
-FROM sessions
-WHERE served = 1
-  AND {VISIBLE}
+NO_TWINS: Final = "(party, cdr_id, charging_key) NOT IN {twins:Array(Tuple(String, String, String))}"
+
+
+def _page(table: str, key: Mapping[str, str], where: str) -> str:
+    """Return the statement of a page; `key` maps the key's columns to their parameters, all names are ours."""
+    columns = ", ".join(key)
+    place = ", ".join(f"{{{parameter}:String}}" for parameter in key.values())
+    return f"""
+SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [{", ".join(f"toString({column})" for column in key)}] AS key
+FROM {table}
+WHERE {where}
   AND {CHANGED}
   AND first_seen >= fromUnixTimestamp64Micro({{after:Int64}}, 'UTC')
-  AND (first_seen, party, session_id)
-    > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {{after_party:String}}, {{after_id:String}})
-ORDER BY first_seen, party, session_id
+  AND (first_seen, {columns}) > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {place})
+ORDER BY first_seen, {columns}
 LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
 SETTINGS {ONCE}
 """
 
-SESSIONS_COUNT: Final = f"""
-SELECT count()
-FROM sessions
-WHERE served = 1
-  AND {VISIBLE}
-  AND {CHANGED}
-"""
 
-CDRS_PAGE: Final = f"""
-SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [toString(party), cdr_id, charging_key] AS key
-FROM cdrs
-WHERE {VISIBLE}
-  AND {CHANGED}
-  AND (party, cdr_id, charging_key) NOT IN {{twins:Array(Tuple(String, String, String))}}
-  AND first_seen >= fromUnixTimestamp64Micro({{after:Int64}}, 'UTC')
-  AND (first_seen, party, cdr_id, charging_key)
-    > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {{after_party:String}}, {{after_id:String}}, {{after_charging_key:String}})
-ORDER BY first_seen, party, cdr_id, charging_key
-LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
-SETTINGS {ONCE}
-"""
-
-CDRS_COUNT: Final = f"""
+def _count(table: str, where: str) -> str:
+    return f"""
 SELECT count()
-FROM cdrs
-WHERE {VISIBLE}
+FROM {table}
+WHERE {where}
   AND {CHANGED}
-  AND (party, cdr_id, charging_key) NOT IN {{twins:Array(Tuple(String, String, String))}}
 """
 
 
@@ -93,10 +84,25 @@ class Source(Struct, frozen=True):
     key: tuple[str, ...]
 
 
+def _source(projection: str, topic: str, where: str, **key: str) -> Source:
+    return Source(projection, topic, _page(projection, key, where), _count(projection, where), tuple(key.values()))
+
+
 SOURCES: Final = {
-    Module.SESSIONS: Source("sessions", CHARGING, SESSIONS_PAGE, SESSIONS_COUNT, ("after_party", "after_id")),
-    Module.CDRS: Source("cdrs", CHARGING, CDRS_PAGE, CDRS_COUNT, ("after_party", "after_id", "after_charging_key")),
+    Module.LOCATIONS: _source("locations", LOCATIONS, f"served = 1 AND {PUBLISHED}", party="after_party", location_id="after_id"),
+    Module.SESSIONS: _source("sessions", CHARGING, f"served = 1 AND {ADDRESSED}", party="after_party", session_id="after_id"),
+    Module.CDRS: _source(
+        *("cdrs", CHARGING, f"{ADDRESSED} AND {NO_TWINS}"),
+        **{"party": "after_party", "cdr_id": "after_id", "charging_key": "after_charging_key"},
+    ),
+    Module.TARIFFS: _source("tariffs", TARIFFS, f"served = 1 AND {OFFERED}", party="after_party", tariff_id="after_id"),
+    Module.TOKENS: _source(
+        *("tokens", TOKENS, f"served = 1 AND {TAKEN}"),
+        **{"party": "after_party", "token_uid": "after_id", "type": "after_type"},
+    ),
 }
+
+SESSIONS_PAGE: Final = SOURCES[Module.SESSIONS].page
 
 
 class Page(Struct, frozen=True):
@@ -108,7 +114,7 @@ class Page(Struct, frozen=True):
 
 
 class Pages:
-    """Reads pages of the sessions and CDRs that a reader may see."""
+    """Reads pages of the objects that a reader may see."""
 
     def __init__(self, store: TableStore, twins: Twins) -> None:
         self._store = store
@@ -121,7 +127,7 @@ class Pages:
         last page as far as it fits there; for the rest the next crawl looks. Raises StoreUnavailable.
         """
         source, cursor = SOURCES[module], query.cursor
-        common = _window(reader, query.window)
+        common = _window(module, reader, query.window)
         if module is Module.CDRS:
             common["twins"] = await self._twins.hidden(refresh=cursor is None)
         follows = cursor is not None and cursor.offset == query.offset
@@ -169,16 +175,21 @@ class _Found(Struct):
     rows_before_limit_at_least: int = 0
 
 
-def _window(reader: Reader, window: Window) -> dict[str, object]:
+def _window(module: Module, reader: Reader, window: Window) -> dict[str, object]:
     widened = max(window.date_from - BEHIND_US, EARLIEST)
-    owners: Sequence[str] = reader.owners
-    return {
-        "owners": list(owners),
-        "addressees": list(reader.addressees),
+    common: dict[str, object] = {
+        "owners": list(reader.owners),
         "date_from": window.date_from,
         "date_to": window.date_to,
         "arrived_from": LATEST if window.strict else widened,
     }
+    match module:
+        case Module.SESSIONS | Module.CDRS:
+            return common | {"addressees": list(reader.addressees)}
+        case Module.LOCATIONS | Module.TARIFFS:
+            return common | {"sees_offers": int(reader.sees_offers)}
+        case Module.TOKENS:
+            return common | {"sees_tokens": int(reader.sees_tokens)}
 
 
 _decode: Final = msgspec.json.Decoder(_Found).decode

@@ -1,6 +1,6 @@
 """Which OCPI versions we speak, and the endpoints of one of them for the partner that asks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -10,13 +10,20 @@ from api.access import Side
 from api.errors import Refusal, no_such_path, not_allowed, not_spoken
 from api.exchange import Answer, Asked
 from schemas.ocpi.dialect import Dialect
+from schemas.party import Role
 from schemas.types import Module
 
-OFFERED: Final[Mapping[Side, tuple[Module, ...]]] = {
-    "SENDER": (Module.SESSIONS, Module.CDRS),
-    "RECEIVER": (Module.SESSIONS, Module.CDRS),
-}
+OFFERED: Final[Mapping[Side, tuple[Module, ...]]] = {"SENDER": tuple(Module), "RECEIVER": tuple(Module)}
 """The modules of each of our interfaces."""
+
+OWNERS: Final[Mapping[Module, Role]] = {
+    Module.LOCATIONS: "CPO",
+    Module.SESSIONS: "CPO",
+    Module.CDRS: "CPO",
+    Module.TARIFFS: "CPO",
+    Module.TOKENS: "EMSP",
+}
+"""In which role a party owns a module's objects (OCPI 2.2.1, "Data owner" of each module)."""
 
 
 class Version(Struct, frozen=True):
@@ -58,19 +65,32 @@ class Versions:
         if version == "versions":
             data = _encode([Version(spoken, f"{self._base}/{spoken}") for spoken in self._dialects])
         elif version in self._dialects:
-            data = _encode(VersionDetails(version, self._endpoints(version, asked.reader.sides)))
+            data = _encode(VersionDetails(version, self._endpoints(version, asked.reader.roles)))
         else:
             raise not_spoken(version)
         if asked.method != "GET":
             raise not_allowed(asked.method, "GET")
         return Answer(data, [])
 
-    def _endpoints(self, version: str, sides: Iterable[Side]) -> list[Offered]:
+    def _endpoints(self, version: str, roles: Collection[Role]) -> list[Offered]:
         return [
             Offered(module.value, side, f"{self._base}/{version}/{side.lower()}/{module.value}")
-            for side in sorted(sides)
-            for module in OFFERED[side]
+            for side, modules in sorted(OFFERED.items())
+            for module in modules
+            if is_offered(side, module, roles)
         ]
+
+
+def is_offered(side: Side, module: Module, roles: Collection[Role]) -> bool:
+    """Return whether a partner with these roles is told of the interface: it gets the side opposite to its own.
+
+    Who owns a module's objects pushes them to our RECEIVER, the others read them from our SENDER: the CPO's objects all
+    other roles, Tokens the CPOs alone. A hub stands for everybody.
+    """
+    owner = OWNERS[module]
+    if side == "RECEIVER" or module is Module.TOKENS:
+        return "HUB" in roles or (owner if side == "RECEIVER" else "CPO") in roles
+    return any(role != owner for role in roles)
 
 
 def spoken(dialects: Mapping[str, Dialect], version: str) -> Dialect:

@@ -78,6 +78,12 @@ async def test_the_documentation_names_everything_that_answers(home: House) -> N
     assert asked >= {
         *("GET /health", "GET /ready", "GET /metrics", "GET /ocpi/versions", "GET /ocpi/2.2.1"),
         *("GET /ocpi/2.2.1/sender/sessions", "GET /ocpi/2.2.1/sender/cdrs", f"POST {receiver}/cdrs"),
+        *(f"GET /ocpi/2.2.1/sender/{module}" for module in ("locations", "tariffs", "tokens")),
+        "GET /ocpi/2.2.1/sender/locations/{location_id}/{evse_uid}/{connector_id}",
+        "POST /ocpi/2.2.1/sender/tokens/{token_uid}/authorize",
+        f"PATCH {receiver}/locations/{{country_code}}/{{party_id}}/{{location_id}}/{{evse_uid}}",
+        *(f"{verb} {receiver}/tariffs/{{country_code}}/{{party_id}}/{{tariff_id}}" for verb in ("GET", "PUT", "DELETE")),
+        *(f"{verb} {receiver}/tokens/{{country_code}}/{{party_id}}/{{token_uid}}" for verb in ("GET", "PUT", "PATCH")),
         *(f"{verb} {receiver}/sessions/{{country_code}}/{{party_id}}/{{session_id}}" for verb in ("GET", "PUT", "PATCH")),
         f"GET {receiver}/cdrs/{{country_code}}/{{party_id}}/{{cdr_id}}",
         *(f"GET /analytics/{question.path}" for question in questions()),

@@ -135,7 +135,7 @@ async def test_a_read_that_waited_long_enough_says_what_is_known(home: House) ->
 async def test_paths_and_verbs_that_receivers_do_not_have(home: House) -> None:
     for path, status, code in (
         ("/ocpi/2.2.1/receiver", 404, 2000),
-        ("/ocpi/2.2.1/receiver/tariffs/NL/TNM/T1", 404, 2000),
+        ("/ocpi/2.2.1/receiver/commands/NL/TNM/T1", 404, 2000),
         ("/ocpi/2.2.1/receiver/sessions", 404, 2001),
         ("/ocpi/2.2.1/receiver/sessions/NL/TNM", 404, 2001),
         ("/ocpi/2.2.1/receiver/sessions/NL/TNM/S1/charging_periods", 404, 2001),

@@ -129,7 +129,7 @@ IMPOSSIBLE = (
 )
 
 
-@pytest.mark.parametrize("module", ["sessions", "cdrs"])
+@pytest.mark.parametrize("module", ["locations", "sessions", "cdrs", "tariffs", "tokens"])
 async def test_parameters_that_cannot_be_are_refused_with_2001(home: House, module: str) -> None:
     for query in IMPOSSIBLE:
         first = "" if "date_from" in query else "date_from=2020-01-01T00:00:00Z&"
@@ -376,7 +376,7 @@ async def test_the_sender_offers_get_alone(home: House) -> None:
 async def test_what_the_sender_does_not_offer_is_not_found(home: House) -> None:
     for path, code in (
         ("/ocpi/2.2.1/sender", 2000),
-        ("/ocpi/2.2.1/sender/tokens", 2000),
+        ("/ocpi/2.2.1/sender/commands", 2000),
         ("/ocpi/2.2.1/sender/sessions/S1", 2000),
         ("/ocpi/2.2.1/sender/%FF", 2001),
         ("/ocpi/3.0/sender/sessions", 3002),

@@ -33,14 +33,23 @@ async def test_every_version_is_listed_to_every_partner(home: House) -> None:
 
 async def test_a_partner_gets_the_side_opposite_to_its_role(home: House) -> None:
     await home.connect("both", "SE*TWO", "CPO", "EMSP")
+    await home.connect("hub", "SE*HUB", "HUB")
+    await home.connect("map", "IT*NAV", "NAP")
+    of_cpos, all_modules = "locations sessions cdrs tariffs", "locations sessions cdrs tariffs tokens"
 
-    def offered(side: str) -> list[dict[str, str]]:
+    def offered(side: str, modules: str) -> list[dict[str, str]]:
         base = f"{URL}/ocpi/2.2.1/{side.lower()}"
-        return [{"identifier": module, "role": side, "url": f"{base}/{module}"} for module in ("sessions", "cdrs")]
+        return [{"identifier": module, "role": side, "url": f"{base}/{module}"} for module in modules.split()]
 
-    assert (await home.get(DETAILS, "cpo")).data == {"version": "2.2.1", "endpoints": offered("RECEIVER")}
-    assert (await home.get(DETAILS, "msp")).data == {"version": "2.2.1", "endpoints": offered("SENDER")}
-    assert (await home.get(DETAILS, "both")).data["endpoints"] == offered("RECEIVER") + offered("SENDER")
+    for token, receiver, sender in (
+        ("cpo", of_cpos, "tokens"),
+        ("msp", "tokens", of_cpos),
+        ("map", "", of_cpos),
+        ("both", all_modules, all_modules),
+        ("hub", all_modules, all_modules),
+    ):
+        details = (await home.get(DETAILS, token)).data
+        assert details == {"version": "2.2.1", "endpoints": offered("RECEIVER", receiver) + offered("SENDER", sender)}
 
 
 async def test_what_is_offered_answers(home: House) -> None:

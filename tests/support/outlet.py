@@ -25,14 +25,17 @@ from streams.metrics import Metrics
 from streams.ports import TableStore, TopicPartition
 from streams.projections.cdrs import Cdrs
 from streams.projections.ledger import Ledger
+from streams.projections.locations import Locations
 from streams.projections.rejected import Rejections
 from streams.projections.sessions import Sessions
+from streams.projections.tariffs import Tariffs
+from streams.projections.tokens import Tokens
 from streams.runtimes.embedded import Embedded
 
 NOW: Final[Instant] = 1_790_000_000_000_000
 """2026-09-21T14:13:20Z, where the clock of a house begins."""
 
-PROJECTIONS: Final[tuple[AnyProjection, ...]] = (Sessions(), Cdrs(), Ledger(), Rejections())
+PROJECTIONS: Final[tuple[AnyProjection, ...]] = (Sessions(), Cdrs(), Ledger(), Locations(), Tariffs(), Tokens(), Rejections())
 
 OPERATOR: Final = "operator-token"
 URL: Final = "https://hub.example"
@@ -146,6 +149,13 @@ class House:
             reply = await self.ask("POST", "/ocpi/2.2.1/receiver/cdrs", token=by, body=one)
             assert reply.code == 1000, reply
             self.clock.advance(SECOND)
+        await self.fold()
+
+    async def put(self, path: str, body: Mapping[str, Any], *, by: str = "cpo", method: str = "PUT") -> None:
+        """Write an object below `/ocpi/2.2.1/receiver/`, fold it, and let a second pass."""
+        reply = await self.ask(method, f"/ocpi/2.2.1/receiver/{path}", token=by, body=body)
+        assert reply.code == 1000, reply
+        self.clock.advance(SECOND)
         await self.fold()
 
     async def get(self, path: str, token: str | None = "msp", headers: Mapping[str, str] | None = None) -> Reply:
