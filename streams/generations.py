@@ -1,5 +1,7 @@
 """Generations of a projection's tables: which one serves, how far it came, how the next one takes over."""
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +14,7 @@ from streams.projection import Projection, Table, row_version
 
 AnyProjection = Projection[Any]
 FINDING_SUFFIX: Final = "_findings"
+_say: Final = logging.getLogger("roamlog")
 
 
 class Reached(Struct, frozen=True):
@@ -58,11 +61,24 @@ class Generations:
             await self._store.command(tables.view(table, "g0"))
 
     async def serving(self, projection: AnyProjection) -> Generation | None:
-        """Return the generation that serves and fits fold and log, or None when one has to be filled."""
+        """Return the generation that serves and fits fold and log, or None when one has to be filled.
+
+        Readers see it then: a crash in `serve` may have left a view on tables that do not serve.
+        """
         found = await self._registered(projection)
         if found is None or found[0] != fold_of(projection) or found[2] != self._log_id:
             return None
-        return Generation(projection.name, found[1])
+        generation = Generation(projection.name, found[1])
+        rows = await self._store.query("SELECT name, as_select FROM system.tables WHERE database = currentDatabase()")
+        there = {_text(name): _text(select) for name, select in rows}
+        for table in tables_of(projection):
+            name = tables.physical(table, generation.suffix)
+            if name not in there:
+                _say.warning("table %s is gone; the log makes projection %s again", name, projection.name)
+                return None
+            if name not in re.findall(r"\w+", there.get(table.name, "")):
+                await self._store.command(tables.view(table, generation.suffix))
+        return generation
 
     async def create(self, projection: AnyProjection, number: int | None = None) -> Generation:
         """Create the empty tables of a new generation (by default one above all that exist)."""
@@ -92,6 +108,15 @@ class Generations:
         """Let go of a generation that does not serve."""
         for table in tables_of(projection):
             await self._store.command(tables.drop(table, generation.suffix))
+
+    async def abandon(self, projection: AnyProjection, generation: Generation) -> None:
+        """Let go of a generation that could not be filled or brought to serve; what served before serves on."""
+        found = await self._registered(projection)
+        if found is None or found[1] == generation.number:
+            return
+        for table in tables_of(projection):
+            await self._store.command(tables.view(table, f"g{found[1]}"))
+        await self.drop(projection, generation)
 
     async def views(self, projections: Sequence[AnyProjection]) -> None:
         """Create the views over several projections (`findings`)."""

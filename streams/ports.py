@@ -120,6 +120,10 @@ class StoreUnavailable(Exception):
     """The store cannot answer now; try again."""
 
 
+class StoreDamaged(StoreUnavailable):
+    """The store's files cannot be read as they were written: trying again is no use, filling it anew from the log is."""
+
+
 class Clock(Protocol):
     """The wall clock, as an argument."""
 

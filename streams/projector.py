@@ -7,6 +7,7 @@ row says how far its key has come, positions are saved last.
 import asyncio
 import hashlib
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -22,7 +23,17 @@ from streams import tables
 from streams.cache import ByteCache
 from streams.errors import Poison, StopTheLine
 from streams.generations import AnyProjection, Generation, Generations, Reached
-from streams.ports import Clock, Entry, EventLog, Record, RefusedRow, StoreUnavailable, TableStore, TopicPartition
+from streams.ports import (
+    Clock,
+    Entry,
+    EventLog,
+    Record,
+    RefusedRow,
+    StoreDamaged,
+    StoreUnavailable,
+    TableStore,
+    TopicPartition,
+)
 from streams.projection import Key, Recorded, Table, row_version
 from streams.topics import REJECTED
 
@@ -35,6 +46,8 @@ POISON_IN_A_ROW: Final = 1_000
 POISON_WINDOW: Final = 100_000
 RETRY_FIRST_S: Final = 0.1
 RETRY_LONGEST_S: Final = 10.0
+
+T = TypeVar("T")
 
 _say: Final = logging.getLogger("roamlog")
 
@@ -134,7 +147,9 @@ class Projector:
         executor: Executor | None = None,
         dead_letter: bool = True,
         save_positions: bool = True,
+        patience_s: float = math.inf,
     ) -> None:
+        """`patience_s` is how long one thing is tried again while the store is away; then StoreUnavailable is raised."""
         self.works = list(works)
         self.positions: dict[TopicPartition, Reached] = {}
         self._log = log
@@ -144,6 +159,7 @@ class Projector:
         self._executor = executor
         self._dead_letter = dead_letter
         self._save_positions = save_positions
+        self._patience_s = patience_s
         self._poison_in_a_row = 0
         self._recent: list[tuple[int, int]] = []
         self._folded: _Batch | None = None
@@ -167,7 +183,8 @@ class Projector:
         """Insert the records folded last and, behind a backlog, fold the next meanwhile; returns what was inserted.
 
         Folds at most `max_records`, not beyond the offsets of `upto`; waits `wait_s` when there is nothing at all to do.
-        Retries for as long as the store is away. Raises StopTheLine, LogUnavailable and whatever is a defect.
+        Retries while the store is away. Raises StoreUnavailable once the patience is at its end, StoreDamaged, StopTheLine,
+        LogUnavailable and whatever is a defect.
         """
         batch = self._folded or await self._next(self.positions, wait_s, max_records, upto)
         self._folded = None
@@ -228,7 +245,7 @@ class Projector:
             keyed = await self._run(_keyed, work, batch.recorded, refused)
             states, missing = await self._run(_known, work, keyed, {} if behind is None else behind.kept.get(work.source, {}))
             if missing:
-                states |= await _patiently(partial(self._stored, work, missing))
+                states |= await self._patiently(partial(self._stored, work, missing))
             folded = await self._run(_fold_all, work, states, keyed)
             batch.bad.extend(folded.bad)
             batch.blocks += [*folded.facts, folded.current]
@@ -244,7 +261,7 @@ class Projector:
         while True:
             try:
                 for block in batch.blocks:
-                    await _patiently(partial(self._insert, block))
+                    await self._patiently(partial(self._insert, block))
             except _RefusedRecord as refusal:
                 refused = True
                 topic, partition, version = refusal.source
@@ -273,7 +290,7 @@ class Projector:
         moved = {tp: at for tp, at in batch.reached.items() if at != self.positions.get(tp)}
         if self._save_positions:
             serving = [work.generation for work in self.works]
-            await _patiently(lambda: self._generations.save(serving, moved))
+            await self._patiently(lambda: self._generations.save(serving, moved))
         self.positions = batch.reached
         return Round(len(batch.records), len(batch.bad), moved)
 
@@ -318,30 +335,31 @@ class Projector:
         if longest >= POISON_IN_A_ROW or (refused >= POISON_IN_A_ROW and refused > seen // 100):
             raise StopTheLine(f"{refused} of the last {seen} records could not be folded; the last: {bad[-1].reason}")
 
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what the attempt gives, waiting for a store that is away; says so when it goes and when it is back."""
+        waited, backoff = 0.0, RETRY_FIRST_S
+        while True:
+            try:
+                result = await attempt()
+            except StoreDamaged:
+                raise
+            except StoreUnavailable as fault:
+                if not waited:
+                    _say.warning("the tables cannot be filled now, which is tried again: %s", fault)
+                if waited >= self._patience_s:
+                    raise
+                await asyncio.sleep(backoff)
+                waited += backoff
+                backoff = min(backoff * 2, RETRY_LONGEST_S)
+            else:
+                if waited:
+                    _say.warning("the tables are filled again")
+                return result
+
     async def _run(self, work: Any, *arguments: object) -> Any:
         if self._executor is None:
             return work(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
-
-
-T = TypeVar("T")
-
-
-async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what the attempt gives, however long the store stays away; says so when it goes and when it is back."""
-    backoff = RETRY_FIRST_S
-    while True:
-        try:
-            result = await attempt()
-        except StoreUnavailable as fault:
-            if backoff == RETRY_FIRST_S:
-                _say.warning("the tables cannot be filled now, which is tried again: %s", fault)
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, RETRY_LONGEST_S)
-        else:
-            if backoff != RETRY_FIRST_S:
-                _say.warning("the tables are filled again")
-            return result
 
 
 def _place(record: Record) -> tuple[str, int, int]:

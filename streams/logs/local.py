@@ -11,6 +11,7 @@ waiters, futures) belongs to the event loop.
 
 import asyncio
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
@@ -38,6 +39,7 @@ _OFFSETS: Final = (1 << _LANE_SHIFT) - 1
 _BUSY_S: Final = 0.5  # another writer is a mistake of an operator; pushes must be answered, not wait for it
 _CHECKPOINT_PAGES: Final = 4096  # at 8 KiB a page: the file is written every 32 MiB of log, not every 4
 _FETCH_ROWS: Final = 20_000  # what one query walks over, whatever `max_records` says
+_say: Final = logging.getLogger("roamlog")
 _COUNT: Final = struct.Struct("<I")
 
 
@@ -82,6 +84,7 @@ class LocalLog:
         self.epoch, self.log_id = _read_meta(writer)
         self._ends = _read_ends(writer, self._lanes)
         self._next = dict(self._ends)  # the writer's own: ahead of `_ends` until the loop has heard of a commit
+        self._refusing = False
         self._waiting: list[_Request] = []
         self._waiting_bytes = 0
         self._queued = 0
@@ -255,7 +258,13 @@ class LocalLog:
         try:
             self._writer.execute(_insert(len(values) // 2), values)
         except sqlite3.Error as fault:
+            if not self._refusing:
+                _say.warning("the log %s cannot be written, so pushes are refused until it can: %s", self.path, fault)
+            self._refusing = True
             return LogUnavailable(f"the log {self.path} cannot be written: {fault}"), {}
+        if self._refusing:
+            _say.warning("the log %s is written again", self.path)
+            self._refusing = False
         following.update(ends)
         return outcome, ends
 

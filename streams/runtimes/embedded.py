@@ -1,13 +1,15 @@
 """The stream runtime inside one process: one projector over one log and one store, with rebuild and verify beside it."""
 
 import asyncio
+import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final
 
 from streams.generations import AnyProjection, Generation, Generations, Reached
-from streams.ports import Clock, EventLog, Position, TableStore, TopicPartition
+from streams.ports import Clock, EventLog, Position, StoreUnavailable, TableStore, TopicPartition
 from streams.progress import Progress
 from streams.projector import ROUND_RECORDS, ROUND_WAIT_S, Projector, Round, Work
 from streams.verify import Difference, compare, ends_of
@@ -18,6 +20,9 @@ CACHE_BYTES: Final = 16 * 1024 * 1024
 END_EVERY_US: Final = 1_000_000
 PAUSE_S: Final = 0.05
 
+PATIENCE_S: Final = 15.0
+"""How long `rebuild` and `verify` wait for a store that takes nothing: an operator waits for them, and the disk may be full."""
+
 Told = Callable[[str, int, int], None]
 """Called with what is being done, records done and records in all."""
 
@@ -27,13 +32,14 @@ class Embedded:
 
     def __init__(
         self, log: EventLog, log_id: str, store: TableStore, projections: Sequence[AnyProjection], *, clock: Clock,
-        cache_bytes: int = CACHE_BYTES,
+        cache_bytes: int = CACHE_BYTES, patience_s: float = PATIENCE_S,
     ) -> None:  # fmt: skip
         self.progress = Progress()
         self._log = log
         self._store = store
         self._clock = clock
         self._cache_bytes = cache_bytes
+        self._patience_s = patience_s
         self._projections = {projection.name: projection for projection in projections}
         self._generations = Generations(store, log_id, log.epoch)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fold")
@@ -128,16 +134,25 @@ class Embedded:
     async def rebuild(self, names: Sequence[str], told: Told | None = None) -> None:
         """Fill a new generation of each named projection from the log's start while the old one serves, then swap.
 
-        Raises KeyError for a projection that does not exist.
+        Raises KeyError for a projection that does not exist, StoreUnavailable where the store takes nothing for long; then the
+        old generation goes on serving.
         """
         chosen = [self._projections[name] for name in names]
         async with self._repair:
             for projection in chosen:
                 generation = await self._generations.create(projection)
-                await self._join(self._work(projection, generation), {}, told)
+                try:
+                    await self._join(self._work(projection, generation), {}, told, self._patience_s)
+                except BaseException:
+                    with contextlib.suppress(StoreUnavailable):
+                        await self._generations.abandon(projection, generation)
+                    raise
 
     async def verify(self, told: Told | None = None) -> list[Difference]:
-        """Fold the log anew into shadow tables, up to its present end, and return where they differ from the served ones."""
+        """Fold the log anew into shadow tables, up to its present end, and return where they differ from the served ones.
+
+        Raises StoreUnavailable where the store takes nothing for long.
+        """
         async with self._repair:
             differences: list[Difference] = []
             for projection in self.projections:
@@ -145,7 +160,7 @@ class Embedded:
                 shadow = await self._generations.create(projection, SHADOW)
                 try:
                     work = self._work(projection, shadow)
-                    refold = self._projector([work], keep=False)
+                    refold = self._projector([work], keep=False, patience_s=self._patience_s)
                     refold.start_at({})
                     await self._fill(refold, upto, f"refolding {projection.name}", told)
                     await self._caught_up(projection, upto)
@@ -159,13 +174,20 @@ class Embedded:
             return differences
 
     async def _caught_up(self, projection: AnyProjection, upto: Mapping[TopicPartition, int]) -> None:
+        """Wait until the projection has come that far; raises StoreUnavailable where it comes no further."""
         for lane, end in upto.items():
-            if end:
-                await self.progress.reached(projection.name, Position(*lane, end - 1), timeout_s=None)
+            before = -1
+            while not (end == 0 or await self.progress.reached(projection.name, Position(*lane, end - 1), self._patience_s)):
+                folded = self.progress.folded(projection.name, lane)
+                if folded == before:
+                    raise StoreUnavailable(f"{projection.name} stays at record {folded} of {lane.topic}/{lane.partition}")
+                before = folded
 
-    async def _join(self, work: Work, positions: Mapping[TopicPartition, Reached], told: Told | None) -> None:
+    async def _join(
+        self, work: Work, positions: Mapping[TopicPartition, Reached], told: Told | None, patience_s: float = math.inf
+    ) -> None:
         """Fill a work up to where the others stand, then serve it and let it run with them."""
-        solo = self._projector([work])
+        solo = self._projector([work], patience_s=patience_s)
         solo.start_at(positions)
         title = f"rebuilding {work.projection.name}"
         while True:
@@ -210,7 +232,9 @@ class Embedded:
     def _work(self, projection: AnyProjection, generation: Generation) -> Work:
         return Work(projection, generation, self._cache_bytes)
 
-    def _projector(self, works: Sequence[Work], *, keep: bool = True, dead_letter: bool = False) -> Projector:
+    def _projector(
+        self, works: Sequence[Work], *, keep: bool = True, dead_letter: bool = False, patience_s: float = math.inf
+    ) -> Projector:
         return Projector(
             self._log,
             self._store,
@@ -220,6 +244,7 @@ class Embedded:
             executor=self._executor,
             dead_letter=dead_letter,
             save_positions=keep,
+            patience_s=patience_s,
         )
 
 

@@ -25,7 +25,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
 
 from schemas.types import EARLIEST, LATEST
-from streams.ports import RefusedRow, StoreUnavailable
+from streams.ports import RefusedRow, StoreDamaged, StoreUnavailable
 
 ENGINE_OPTIONS: Final = {
     # The defaults are those of a server with the machine to itself; here the caches share a process that serves.
@@ -68,10 +68,6 @@ class StoreLocked(Exception):
     """Another process has this store open."""
 
 
-class StoreDamaged(Exception):
-    """The store's files cannot be read; it is to be set aside and filled again from the log."""
-
-
 class StoreError(Exception):
     """The store refuses the statement itself: the SQL or the schema is wrong, and trying again will not mend it."""
 
@@ -88,6 +84,8 @@ class ClickHouseStore:
         self._let_go = let_go
         self._types: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
         self._closed: asyncio.Future[None] | None = None
+        self._damage: StoreDamaged | None = None
+        self._damaged = asyncio.Event()
         self._clients = [connect() for _ in range(1 + readers)]
         self._idle: SimpleQueue[Client] = SimpleQueue()
         for client in self._clients[1:]:
@@ -169,6 +167,13 @@ class ClickHouseStore:
                 if not part["is_passed"]:
                     raise StoreDamaged(f"part {part['part_path']} of table {_shown(name)} cannot be read: {part['message']}")
 
+    async def damage(self) -> StoreDamaged:
+        """Wait until any call meets files that cannot be read as they were written, and return what it said."""
+        await self._damaged.wait()
+        if self._damage is None:
+            raise RuntimeError("damaged by nothing")
+        return self._damage
+
     async def close(self) -> None:
         if self._closed is None:
             loop = asyncio.get_running_loop()
@@ -182,10 +187,20 @@ class ClickHouseStore:
             raise StoreUnavailable("the store is closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(where, call)
+        except StoreDamaged as fault:
+            self._is_damaged(fault)
+            raise
         except ClickHouseError as fault:
-            raise _sorted(fault, inserting=False) from fault
+            meaning = _sorted(fault, inserting=False)
+            if isinstance(meaning, StoreDamaged):
+                self._is_damaged(meaning)
+            raise meaning from fault
         except OSError as fault:  # clickhouse-connect hands blocks to chDB through a file
             raise StoreUnavailable(f"the store cannot take a block: {fault}") from fault
+
+    def _is_damaged(self, fault: StoreDamaged) -> None:
+        self._damage = self._damage or fault
+        self._damaged.set()
 
     def _read(self, call: Callable[[Client], _T]) -> _T:
         client = self._idle.get()

@@ -152,15 +152,22 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
         LocalLog.open(tmp_path / "missing" / "log")
 
 
-async def test_a_full_disk_refuses_whole_appends_until_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_whole_appends_until_there_is_room_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     log = LocalLog.open(tmp_path / "log")
     await log.append([partner("before")])
     size = max(os.stat(tmp_path / name).st_size for name in ("log", "log-wal"))
     with files_end_at(size + 100_000):
         with pytest.raises(LogUnavailable, match="cannot be written"):
             await log.append([partner("x" * 1_000_000), partner("with it")])
+        with pytest.raises(LogUnavailable, match="cannot be written"):
+            await log.append([partner("x" * 1_000_000)])
         assert await values(log) == ["before"]
     assert await log.append([partner("after")]) == [Position(PARTNERS, 0, 1)]
+    refusing, again = caplog.messages
+    assert "cannot be written, so pushes are refused until it can" in refusing
+    assert again.endswith("is written again")
     await log.close()
     log = LocalLog.open(tmp_path / "log")
     assert await values(log) == ["before", "after"]

@@ -141,3 +141,20 @@ async def test_a_folder_that_was_emptied_is_a_new_store(filled: Path) -> None:
     code, error = await elsewhere(filled, COUNT)
     assert code == 1
     assert "StoreError: Code: 60." in error
+
+
+DAMAGE = """
+    told = asyncio.create_task(store.damage())
+    try:
+        await store.query("SELECT * FROM t")
+    except Exception as fault:
+        sys.stderr.write(f"{type(fault).__name__} {await told is fault}")
+"""
+
+
+async def test_whoever_waits_for_damage_is_told_when_a_read_meets_it(filled: Path) -> None:
+    for data in files(filled, "store/*/*/all_*/data.bin"):
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        data.write_bytes(content)
+    assert await elsewhere(filled, DAMAGE) == (0, "StoreDamaged True")
