@@ -5,12 +5,11 @@ because no later event can ask for it: a newer PUT brings its own, an older one 
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
-from schemas.events import Document
 from schemas.types import Instant, instant
 
 AHEAD_US: Final = 5 * 60 * 1_000_000
@@ -32,7 +31,11 @@ def stamp(last_updated: Instant, received_at: Instant, version: int, own: Instan
     return Stamp(event if own is None else min(own, latest), event, version)
 
 
-class LastWriter(Struct, frozen=True, array_like=True):
+TextT = TypeVar("TextT", Raw, bytes)
+"""The JSON text of a field."""
+
+
+class LastWriter(Struct, frozen=True, array_like=True, gc=False):  # a tree: no cycles to collect
     """The fields of one object with who wrote them last. `base` None: only PATCHes came so far, nothing can be served."""
 
     base: Stamp | None = None
@@ -40,8 +43,8 @@ class LastWriter(Struct, frozen=True, array_like=True):
 
 
 def replaced(
-    writer: LastWriter, fields: Document, document: Mapping[str, Raw], at: Stamp
-) -> tuple[LastWriter, Document]:
+    writer: LastWriter, fields: dict[str, TextT], document: Mapping[str, TextT], at: Stamp
+) -> tuple[LastWriter, dict[str, TextT]]:
     """Apply a PUT of `document`: it wins where no newer PUT or PATCH stands. Returns the same objects when it is older."""
     if writer.base is not None and at <= writer.base:
         return writer, fields
@@ -55,7 +58,9 @@ def replaced(
     return LastWriter(at, newer), merged
 
 
-def patched(writer: LastWriter, fields: Document, changes: Mapping[str, Raw], at: Stamp) -> tuple[LastWriter, Document]:
+def patched(
+    writer: LastWriter, fields: dict[str, TextT], changes: Mapping[str, TextT], at: Stamp
+) -> tuple[LastWriter, dict[str, TextT]]:
     """Apply a PATCH of `changes`, field by field. Returns the same objects when every field has a newer writer."""
     if writer.base is not None and at <= writer.base:
         return writer, fields

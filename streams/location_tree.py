@@ -23,7 +23,7 @@ _text: Final = msgspec.json.Decoder(str)
 _json: Final = msgspec.json.Encoder()
 
 
-class Node(Struct, frozen=True, array_like=True):
+class Node(Struct, frozen=True, array_like=True, gc=False):  # a tree: no cycles to collect
     """One object of the tree: its fields (without its children), who wrote them, and its children by lowered id.
 
     `id` is the first spelling; `named` the newest event that named the node, `order` the children as the newest PUT
@@ -51,10 +51,20 @@ class Node(Struct, frozen=True, array_like=True):
     def listed(self) -> list[tuple[str, "Node"]]:
         """Return the children that belong to it with their keys, in the newest PUT's order, later ones behind by id."""
         children = self.children
-        keys = [key for key in self.order if key in children]
-        if len(keys) < len(children):
-            keys += sorted(children.keys() - set(keys))
-        return [(key, children[key]) for key in keys if self.lists(children[key])]
+        keys = self.order
+        if len(keys) != len(children) or not all(key in children for key in keys):
+            keys = (*(key for key in keys if key in children), *sorted(children.keys() - set(keys)))
+        return [(key, child) for key in keys if self.lists(child := children[key])]
+
+    def changed(self, before: "Node | None") -> list[str] | None:
+        """Return the keys of the children that are other objects than before.
+
+        None where the node itself was written, which may list or unlist any child and says more than its children do.
+        """
+        if before is None or self.writer is not before.writer or self.order is not before.order:
+            return None
+        children = before.children
+        return [key for key, child in self.children.items() if children.get(key) is not child]
 
 
 class Shape(Struct, frozen=True):
@@ -70,7 +80,7 @@ EVSE: Final = Shape("uid", "connectors", CONNECTOR)
 LOCATION: Final = Shape("id", "evses", EVSE)
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """When something was said: the event's own last_updated (None: stampless), its arrival and its row version."""
 
     last_updated: Instant | None
@@ -98,8 +108,8 @@ def patch(node: Node | None, name: str, change: Patch, shape: Shape, event: Even
     """Return the node after a PATCH; members of `upsert` are patches of children, created (unserved) where unknown."""
     before = node or Node(name)
     at = event.stamp(None, before)
-    changes = {field: text for field, text in change.set.items() if field != shape.id_field}
-    writer, merged = patched(before.writer, _raws(before.fields), changes, at)
+    changes = {field: bytes(text) for field, text in change.set.items() if field != shape.id_field}
+    writer, fields = patched(before.writer, before.fields, changes, at)
     children, touched = dict(before.children), max(before.touched, at.own)
     for member in change.upsert.get(shape.children_field or "", ()):
         assert shape.child is not None
@@ -108,7 +118,7 @@ def patch(node: Node | None, name: str, change: Patch, shape: Shape, event: Even
         touched = max(touched, child.touched)
     return msgspec.structs.replace(
         before,
-        fields=_bytes(merged) if writer is not before.writer else before.fields,
+        fields=fields,
         writer=writer,
         named=_newest(before.named, at),
         touched=touched,
@@ -135,10 +145,11 @@ def document(node: Node, shape: Shape, children: Mapping[str, bytes] | None = No
     """
     fields = node.fields
     own = fields.get("last_updated")
-    moved = node.touched and (own is None or _instant(own) != node.touched)
-    parts = [_name(name) + text for name, text in fields.items() if not (moved and name == "last_updated")]
-    if moved:
+    if node.touched and (own is None or _instant(own) != node.touched):
+        parts = [_name(name) + text for name, text in fields.items() if name != "last_updated"]
         parts.append(_name("last_updated") + _json.encode(date_time(node.touched)))
+    else:
+        parts = [_name(name) + text for name, text in fields.items()]
     if shape.children_field is not None and shape.child is not None:
         listed = node.listed()
         if listed or node.order:
@@ -160,11 +171,11 @@ def _put(  # noqa: PLR0917
     before = node or Node(name)
     children_text = document.get(shape.children_field) if shape.children_field else None
     members = _listed(children_text)
-    fields = {field: text for field, text in document.items() if field != shape.children_field}
+    said = {field: bytes(text) for field, text in document.items() if field != shape.children_field}
     if before.served:
-        fields[shape.id_field] = Raw(_json.encode(before.id))
+        said[shape.id_field] = _json.encode(before.id)
     at = event.stamp(own, before)
-    writer, merged = replaced(before.writer, _raws(before.fields), fields, at)
+    writer, fields = replaced(before.writer, before.fields, said, at)
     won = writer is not before.writer
     children, touched = dict(before.children), max(before.touched, at.own)
     keys = []
@@ -184,7 +195,7 @@ def _put(  # noqa: PLR0917
     return msgspec.structs.replace(
         before,
         id=before.id if before.served else name,
-        fields=_bytes(merged) if won else before.fields,
+        fields=fields,
         writer=writer,
         named=_newest(before.named, at),
         touched=touched,
@@ -224,14 +235,6 @@ def _instant(text: Raw | bytes) -> Instant:
 
 def _listed(text: Raw | None) -> list[Raw]:
     return [] if text is None or bytes(text) == b"null" else _members.decode(text)
-
-
-def _raws(fields: Mapping[str, bytes]) -> dict[str, Raw]:
-    return {name: Raw(text) for name, text in fields.items()}
-
-
-def _bytes(fields: Mapping[str, Raw]) -> dict[str, bytes]:
-    return {name: bytes(text) for name, text in fields.items()}
 
 
 def _said(fields: Mapping[str, Raw], shape: Shape) -> list[tuple[str, bytes]]:

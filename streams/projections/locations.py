@@ -187,9 +187,10 @@ class Locations:
             0 if node.served else earlier.parked + 1,
             (*earlier.event_ids[-REMEMBERED + 1 :], envelope.event_id),
         )
-        after = LocationState(header, _texts(state, node))
+        changed = node.changed(before)
+        after = LocationState(header, _texts(state, node, changed))
         rows = [
-            *_evse_rows(before, after, recorded),
+            *_evse_rows(before, after, changed, recorded),
             *_statuses(recorded),
             *findings(LOCATION_FINDINGS, recorded, "/".join(envelope.key), seen),
         ]
@@ -253,9 +254,13 @@ def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> No
     return node
 
 
-def _texts(before: LocationState | None, node: Node) -> dict[str, bytes]:
+def _texts(before: LocationState | None, node: Node, changed: Sequence[str] | None) -> dict[str, bytes]:
     """Return the JSON of every listed EVSE, written anew only where the EVSE is another object than before."""
     known = {} if before is None else before.texts
+    if changed is not None:
+        texts = {key: text for key, text in known.items() if key not in changed}
+        texts |= {key: tree.document(evse, EVSE) for key in changed if node.lists(evse := node.children[key])}
+        return texts
     children = {} if before is None else before.node.children
     return {
         key: known[key] if key in known and children.get(key) is evse else tree.document(evse, EVSE) for key, evse in node.listed()
@@ -266,19 +271,21 @@ def _child(node: Node | None, name: str) -> Node | None:
     return None if node is None else node.children.get(identity(name))
 
 
-def _evse_rows(before: Node | None, after: LocationState, recorded: Recorded) -> list[Fact]:
+def _evse_rows(before: Node | None, after: LocationState, changed: Sequence[str] | None, recorded: Recorded) -> list[Fact]:
     """Return a row for each EVSE whose own row changed: its document, whether it is listed, or the Location's columns."""
     node = after.node
     at = _location_columns(node)
-    same_location = before is not None and _location_columns(before) == at
+    same_location = before is not None and (changed is not None or _location_columns(before) == at)
     rows = []
-    for key, evse in node.children.items():
+    for key in node.children if changed is None else changed:
+        evse = node.children[key]
         listed = node.lists(evse)
         earlier = None if before is None else before.children.get(key)
         same = same_location and (earlier is evse or earlier == evse)
         if not evse.served or (same and before is not None and before.lists(evse) == listed):
             continue
-        columns = _evse_columns.decode(_json.encode({name: Raw(text) for name, text in evse.fields.items()}))
+        text = after.texts.get(key) or tree.document(evse, EVSE)
+        columns = _evse_columns.decode(text)
         row = (
             recorded.envelope.party,
             identity(recorded.envelope.key[0]),
@@ -291,7 +298,7 @@ def _evse_rows(before: Node | None, after: LocationState, recorded: Recorded) ->
             at.time_zone or "",
             evse.touched,
             recorded.envelope.received_at,
-            after.texts.get(key) or tree.document(evse, EVSE),
+            text,
         )
         rows.append(Fact(EVSES, row))
     return rows
@@ -362,10 +369,11 @@ def _statuses(recorded: Recorded) -> list[Fact]:
 
 
 def _location_columns(node: Node) -> _Columns:
-    return _columns.decode(_json.encode({name: Raw(text) for name, text in node.fields.items() if name in _NAMES}))
+    fields = node.fields
+    return _columns.decode(b"{" + b",".join([said + fields[name] for name, said in _NAMES if name in fields]) + b"}")
 
 
-_NAMES: Final = frozenset(_Columns.__struct_fields__)
+_NAMES: Final = [(name, _json.encode(name) + b":") for name in _Columns.__struct_fields__]
 
 
 def _degrees(text: str) -> float | None:
