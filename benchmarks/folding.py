@@ -5,6 +5,7 @@ an empty store; `rebuild` fills a new generation of each, one after the other, a
 """
 
 import asyncio
+import gc
 import re
 import resource
 import sys
@@ -19,6 +20,7 @@ from msgspec import Struct
 
 from benchmarks.frame import ROOT, Unavailable
 from benchmarks.servers import rss_mib
+from roamlog.serve import COLLECT_AFTER, SWITCH_S
 from schemas import envelope as envelopes
 from streams.catalogue import projections
 from streams.clock import SystemClock
@@ -73,6 +75,8 @@ async def fold(job: Job) -> Done:
 
 
 async def _do(job: Job) -> Done:
+    gc.set_threshold(*COLLECT_AFTER)  # as the serving process has it
+    sys.setswitchinterval(SWITCH_S)
     log = LocalLog.open(Path(job.log))
     samples: list[float] = []
     seen = _Seen()
