@@ -48,7 +48,7 @@ class Charging(Struct, frozen=True):
     @property
     def tariff(self) -> Tariff:
         """What it costs."""
-        return self.operator.tariff(self.evse.connector)
+        return self.site.tariff(self.evse.connector)
 
     def energy_wh(self, readings: int) -> int:
         """Return the energy after so many readings."""
@@ -128,7 +128,7 @@ def session(charging: Charging, readings: int, status: str, updated: datetime) -
         "meter_id": charging.evse.meter_id,
         "currency": "EUR",
         "charging_periods": [period(charging, at) for at in range(readings)],
-        "total_cost": _price(cost(charging, energy_wh), charging.operator),
+        "total_cost": _price(cost(charging, energy_wh), charging.tariff),
         "status": status,
         "last_updated": date_time(updated),
     }
@@ -170,7 +170,7 @@ def cdr(charging: Charging, updated: datetime) -> Object:
             "address": site.address,
             "city": site.city,
             "postal_code": site.postal_code,
-            "country": operator.country,
+            "country": site.market.country,
             "coordinates": {"latitude": site.latitude, "longitude": site.longitude},
             "evse_uid": charging.evse.uid,
             "evse_id": charging.evse.evse_id,
@@ -181,12 +181,12 @@ def cdr(charging: Charging, updated: datetime) -> Object:
         },
         "meter_id": charging.evse.meter_id,
         "currency": "EUR",
-        "tariffs": [_tariff(charging)],
+        "tariffs": [tariff_object(operator, tariff)],
         "charging_periods": [_billed(period(charging, at)) for at in range(readings)],
-        "total_cost": _price(cost(charging, energy_wh), operator),
-        "total_fixed_cost": _price(tariff.start_fee, operator),
+        "total_cost": _price(cost(charging, energy_wh), tariff),
+        "total_fixed_cost": _price(tariff.start_fee, tariff),
         "total_energy": kwh(energy_wh),
-        "total_energy_cost": _price(energy_cost, operator),
+        "total_energy_cost": _price(energy_cost, tariff),
         "total_time": hours(sum([reading.steps for reading in charging.readings])),
         "last_updated": date_time(updated),
     }
@@ -199,16 +199,31 @@ def credit(billed: Object, updated: datetime) -> Object:
     return billed | taken | {"id": f"{billed['id']}-CREDIT", "total_cost": total, "last_updated": date_time(updated)}
 
 
-def corrected(billed: Object, off: Decimal, operator: Operator, updated: datetime) -> Object:
+def corrected(billed: Object, off: Decimal, tariff: Tariff, updated: datetime) -> Object:
     """Return the CDR that replaces a credited one, cheaper by `off` (EUR, without VAT)."""
     total = max(Decimal(0), billed["total_cost"]["excl_vat"] - off)
     remark = {"remark": "replaces a CDR that was credited", "last_updated": date_time(updated)}
-    return billed | remark | {"id": f"{billed['id']}-2", "total_cost": _price(total, operator)}
+    return billed | remark | {"id": f"{billed['id']}-2", "total_cost": _price(total, tariff)}
 
 
 def cost(charging: Charging, energy_wh: int) -> Decimal:
     """Return what so much energy costs, in EUR without VAT."""
     return charging.tariff.start_fee + _rounded(charging.tariff.per_kwh * kwh(energy_wh))
+
+
+def tariff_object(operator: Operator, tariff: Tariff, updated: str = "2026-01-01T00:00:00Z") -> Object:
+    """Return the Tariff as its operator publishes it."""
+    components = [{"type": "ENERGY", "price": tariff.per_kwh, "vat": tariff.vat_percent, "step_size": 1}]
+    if tariff.start_fee:
+        components.append({"type": "FLAT", "price": tariff.start_fee, "vat": tariff.vat_percent, "step_size": 1})
+    return {
+        "country_code": operator.country_code,
+        "party_id": operator.party_id,
+        "id": tariff.id,
+        "currency": "EUR",
+        "elements": [{"price_components": components}],
+        "last_updated": updated,
+    }
 
 
 def kwh(energy_wh: int) -> Decimal:
@@ -236,8 +251,8 @@ def _token(driver: Driver) -> Object:
     }
 
 
-def _price(excl_vat: Decimal, operator: Operator) -> Object:
-    return {"excl_vat": excl_vat, "incl_vat": _rounded(excl_vat * (100 + operator.vat_percent) / 100)}
+def _price(excl_vat: Decimal, tariff: Tariff) -> Object:
+    return {"excl_vat": excl_vat, "incl_vat": _rounded(excl_vat * (100 + tariff.vat_percent) / 100)}
 
 
 def _rounded(amount: Decimal) -> Decimal:
@@ -247,18 +262,3 @@ def _rounded(amount: Decimal) -> Decimal:
 def _billed(of: Object) -> Object:
     """MAX_POWER tells of a session; a CDR holds what was billed."""
     return of | {"dimensions": [one for one in of["dimensions"] if one["type"] != "MAX_POWER"]}
-
-
-def _tariff(charging: Charging) -> Object:
-    tariff, operator = charging.tariff, charging.operator
-    components = [{"type": "ENERGY", "price": tariff.per_kwh, "vat": operator.vat_percent, "step_size": 1}]
-    if tariff.start_fee:
-        components.append({"type": "FLAT", "price": tariff.start_fee, "vat": operator.vat_percent, "step_size": 1})
-    return {
-        "country_code": operator.country_code,
-        "party_id": operator.party_id,
-        "id": tariff.id,
-        "currency": "EUR",
-        "elements": [{"price_components": components}],
-        "last_updated": "2026-01-01T00:00:00Z",
-    }

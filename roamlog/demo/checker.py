@@ -10,12 +10,17 @@ from roamlog.demo.charging import Object
 SHOWN = 5
 
 
+def named(one: Object) -> str:
+    """Return an object's name: its owner and its id, of a Token its uid and type."""
+    return f"{one['country_code']}*{one['party_id']} {one['id'] if 'id' in one else one['uid'] + ' ' + one['type']}"
+
+
 def differences(believed: Mapping[str, Object], served: Iterable[Object]) -> list[str]:
     """Return one line per object that is missing, surplus, doubled or different."""
     found: dict[str, Object] = {}
     wrong = []
     for one in served:
-        name = f"{one['country_code']}*{one['party_id']} {one['id']}"
+        name = named(one)
         if name in found:
             wrong.append(f"{name} is served twice")
         found[name] = one

@@ -1,28 +1,31 @@
-"""The simulated platforms: operators that push over HTTP, and an eMSP that reads page by page."""
+"""The simulated platforms, operators and an eMSP: they push over HTTP and read back, lists page by page."""
 
 import asyncio
 import base64
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from roamlog.demo.charging import Object
-from roamlog.demo.story import Step, Story, strays
+from roamlog.demo.place import Place
+from roamlog.demo.step import Step
+from roamlog.demo.story import Story, strays
 from roamlog.demo.world import Operator, Provider
 
 LINES: Final = 24
-"""How many sessions of one operator are told at the same time."""
+"""How many sessions and sites of one platform are told at the same time."""
 
 PAGE: Final = 500
 ATTEMPTS: Final = 5
 
+_T = TypeVar("_T")
 _next: Final = re.compile(r'<([^>]+)>\s*;\s*rel="next"')
 
 
@@ -42,19 +45,25 @@ def decoded(body: bytes) -> _Exact:
 _envelope: Final = msgspec.json.Decoder(_Exact, float_hook=Decimal)
 
 
-class OperatorPlatform:
-    """Pushes the stories of one operator and keeps account of every answer."""
+class Crawl(msgspec.Struct):
+    """What an eMSP got by following a list to its end."""
 
-    def __init__(self, operator: Operator, token: str, url: str, stories: Sequence[Story]) -> None:
-        self.operator = operator
-        self.stories = stories
+    objects: list[Object]
+    pages: int
+    total: int
+
+
+class Platform:
+    """Sends requests in the name of one party and keeps account of every answer."""
+
+    def __init__(self, token: str, url: str, *, encodes_token: bool) -> None:
         self.answers: Counter[tuple[str, str, int, int]] = Counter()
         self.dirt: Counter[tuple[str, str]] = Counter()
         self.surprises: list[str] = []
         self.seconds: list[float] = []
         self.pushes = 0
         self._url = url
-        shown = base64.b64encode(token.encode()).decode() if operator.encodes_token else token
+        shown = base64.b64encode(token.encode()).decode() if encodes_token else token
         self._headers = {"Authorization": f"Token {shown}", "Content-Type": "application/json"}
 
     @property
@@ -62,37 +71,54 @@ class OperatorPlatform:
         """How many requests were refused and are therefore kept in `rejected`; of strangers nothing is kept."""
         return sum(count for (_, _, http, code), count in self.answers.items() if code != 1000 and http != 401)
 
-    async def run(self, pushed: Callable[[], None]) -> None:
-        """Push everything; `pushed` is called after each answer."""
-        waiting = list(reversed(self.stories))
+    async def push(self, first: Sequence[Step], lines: Iterable[Sequence[Step]], pushed: Callable[[], None]) -> None:
+        """Push `first` in its order, then the lines, several at a time; `pushed` is called after each answer."""
+        waiting = iter(lines)
         connector = aiohttp.TCPConnector(limit=LINES)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client, asyncio.TaskGroup() as tasks:
 
-            async def line() -> None:
-                while waiting:
-                    for step in waiting.pop().steps:
-                        await self._send(client, step)
+            async def told() -> None:
+                for line in waiting:
+                    for step in line:
+                        await self.send(client, step)
                         pushed()
 
-            for step in strays(self.operator):
-                await self._send(client, step)
+            for step in first:
+                await self.send(client, step)
                 pushed()
             for _ in range(LINES):
-                tasks.create_task(line())
+                tasks.create_task(told())
 
-    async def read_back(self, stories: Sequence[Story]) -> list[tuple[str, Object, Object | None]]:
-        """Return id, what we believe and what the Receiver interface gives back, for each Session and CDR."""
-        found: list[tuple[str, Object, Object | None]] = []
-        owner = f"{self.operator.country_code}/{self.operator.party_id}"
+    async def read(self, paths: Iterable[str]) -> list[Object | None]:
+        """Return what is at each of the paths below `/ocpi/2.2.1/`, None where there is nothing."""
         async with aiohttp.ClientSession(headers=self._headers) as client:
-            for story in stories:
-                for module, wanted in (("sessions", story.session), *(("cdrs", cdr) for cdr in story.cdrs)):
-                    url = f"{self._url}/ocpi/2.2.1/receiver/{module}/{owner}/{wanted['id']}"
-                    async with client.get(url) as answer:
-                        found.append((wanted["id"], wanted, decoded(await answer.read()).data))
+            found: list[Object | None] = []
+            for path in paths:
+                async with client.get(f"{self._url}/ocpi/2.2.1/{path}") as answer:
+                    found.append(decoded(await answer.read()).data)
         return found
 
-    async def _send(self, client: aiohttp.ClientSession, step: Step) -> None:
+    async def crawl(self, module: str) -> Crawl:
+        """Return every object of the Sender's list, page by page along its `Link`."""
+        url: str | None = f"{self._url}/ocpi/2.2.1/sender/{module}?date_from=2020-01-01T00:00:00Z&limit={PAGE}"
+        crawl = Crawl([], 0, 0)
+        async with aiohttp.ClientSession(headers=self._headers) as client:
+            while url is not None:
+                async with client.get(url) as answer:
+                    envelope = decoded(await answer.read())
+                    if envelope.status_code != 1000:
+                        raise RuntimeError(
+                            f"GET {url}: HTTP {answer.status}, OCPI {envelope.status_code} {envelope.status_message}"
+                        )
+                    follows = _next.search(answer.headers.get("Link", ""))
+                    crawl.total = int(answer.headers["X-Total-Count"])
+                crawl.objects += envelope.data
+                crawl.pages += 1
+                url = follows[1] if follows else None
+        return crawl
+
+    async def send(self, client: aiohttp.ClientSession, step: Step) -> Any:
+        """Send a request, again where the server is busy, and return the `data` of the answer."""
         if step.hang_up:
             await self._hang_up(step)
         headers = self._headers if step.token is None else self._headers | {"Authorization": f"Token {step.token}"}
@@ -112,6 +138,7 @@ class OperatorPlatform:
         if (answer.status, envelope.status_code) not in step.wants:
             said = f"HTTP {answer.status}, OCPI {envelope.status_code} {envelope.status_message}"
             self.surprises.append(f"{step.verb} {step.path} ({step.dirt or 'clean'}): {said}")
+        return envelope.data
 
     async def _hang_up(self, step: Step) -> None:
         """Send the request and break the connection before the answer, as a platform does whose time is up."""
@@ -124,37 +151,52 @@ class OperatorPlatform:
         writer.transport.abort()
 
 
-class Crawl(msgspec.Struct):
-    """What an eMSP got by following a list to its end."""
+class Script(msgspec.Struct, frozen=True):
+    """All that an operator's platform has to tell."""
 
-    objects: list[Object]
-    pages: int
-    total: int
+    places: Sequence[Place]
+    stories: Sequence[Story]
+
+    @property
+    def lines(self) -> list[tuple[Step, ...]]:
+        """What is told in its order; the lines beside each other."""
+        return [place.steps for place in self.places] + [story.steps for story in self.stories]
 
 
-class ProviderPlatform:
-    """Reads the Sender lists, as its drivers' bills need it."""
+class OperatorPlatform(Platform):
+    """Pushes the script of one operator."""
+
+    def __init__(self, operator: Operator, token: str, url: str, script: Script) -> None:
+        super().__init__(token, url, encodes_token=operator.encodes_token)
+        self.operator = operator
+        self.script = script
+
+    async def run(self, pushed: Callable[[], None]) -> None:
+        """Push everything; `pushed` is called after each answer."""
+        await self.push(strays(self.operator), self.script.lines, pushed)
+
+    async def read_back(self, every: int) -> list[tuple[str, Object, Object | None]]:
+        """Return id, what we believe and what the Receiver interface gives back, for about so many objects of a module."""
+        wanted = [
+            *(("sessions", story.session) for story in _some(self.script.stories, every)),
+            *(("cdrs", cdr) for story in _some(self.script.stories, every) for cdr in story.cdrs),
+            *(("locations", place.location) for place in _some(self.script.places, every)),
+        ]
+        below = [(module, one["id"], one) for module, one in wanted]
+        # What its Location names no longer is still there under its own path (OCPI 2.2.1 mod_locations).
+        below += [("locations", f"{place.site.id}/{evse['uid']}", evse) for place in self.script.places for evse in place.unlisted]
+        owner = f"{self.operator.country_code}/{self.operator.party_id}"
+        given = await self.read(f"receiver/{module}/{owner}/{name}" for module, name, _ in below)
+        return [(name, one, found) for (_, name, one), found in zip(below, given, strict=True)]
+
+
+class ProviderPlatform(Platform):
+    """Reads the Sender lists, as its drivers need it."""
 
     def __init__(self, provider: Provider, token: str, url: str) -> None:
+        super().__init__(token, url, encodes_token=True)
         self.provider = provider
-        self._url = url
-        self._headers = {"Authorization": f"Token {base64.b64encode(token.encode()).decode()}"}
 
-    async def crawl(self, module: str) -> Crawl:
-        """Return every object of the list, page by page along its `Link`."""
-        url: str | None = f"{self._url}/ocpi/2.2.1/sender/{module}?date_from=2020-01-01T00:00:00Z&limit={PAGE}"
-        crawl = Crawl([], 0, 0)
-        async with aiohttp.ClientSession(headers=self._headers) as client:
-            while url is not None:
-                async with client.get(url) as answer:
-                    envelope = decoded(await answer.read())
-                    if envelope.status_code != 1000:
-                        raise RuntimeError(
-                            f"GET {url}: HTTP {answer.status}, OCPI {envelope.status_code} {envelope.status_message}"
-                        )
-                    follows = _next.search(answer.headers.get("Link", ""))
-                    crawl.total = int(answer.headers["X-Total-Count"])
-                crawl.objects += envelope.data
-                crawl.pages += 1
-                url = follows[1] if follows else None
-        return crawl
+
+def _some(of: Sequence[_T], count: int) -> Sequence[_T]:
+    return of[:: max(1, len(of) // count)]

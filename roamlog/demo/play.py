@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,28 +17,20 @@ import msgspec
 from msgspec import Struct
 
 from roamlog.demo.charging import Object
-from roamlog.demo.checker import differences, differing, total
-from roamlog.demo.platforms import OperatorPlatform, ProviderPlatform
-from roamlog.demo.story import Story, stories
+from roamlog.demo.checks import READ_WITHIN_S, Check, crawled, figures, for_provider, read_back
+from roamlog.demo.place import places
+from roamlog.demo.platforms import OperatorPlatform, ProviderPlatform, Script
+from roamlog.demo.story import stories, strays
 from roamlog.demo.world import Operator, World, world
 from roamlog.errors import Failure
 
 STARTED_WITHIN_S: Final = 30
-READ_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
-READ_BACK: Final = 25
 
 Told = Callable[[str, int, int], None]
 """Called with what happens now, and how much of how much is done."""
 
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
-
-
-class Check(Struct):
-    """Something that must be true, and what is wrong where it is not."""
-
-    title: str
-    wrong: list[str]
 
 
 class Outcome(Struct):
@@ -144,13 +136,15 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     ]
     provider = ProviderPlatform(made.provider, tokens[2], server.url)
 
-    requests = sum(len(story.steps) for own in written for story in own) + len(operators)
+    requests = sum(len(line) for script in written for line in script.lines) + sum(
+        len(strays(operator)) for operator in made.operators
+    )
     done = 0
 
     def pushed() -> None:
         nonlocal done
         done += 1
-        told("pushing sessions and CDRs", done, requests)
+        told("pushing Locations, status, Sessions and CDRs", done, requests)
 
     began = time.perf_counter()
     await asyncio.gather(*(operator.run(pushed) for operator in operators))
@@ -162,10 +156,10 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
 
     checks = [Check("every request was answered as OCPI 2.2.1 prescribes", [one for o in operators for one in o.surprises])]
     told("reading back", 0, 4)
-    checks.append(await _read_back(operators))
+    checks.append(await read_back(operators))
     told("reading back", 1, 4)
     analytics = {path: await _analytics(server, path) for path in ("sessions/by-status", "energy", "ledger", "findings")}
-    checks += _figures(operators, analytics)
+    checks += figures(operators, analytics)
     told("reading back", 2, 4)
     refusals = _decode(await _run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
     refused = sum(operator.refused for operator in operators)
@@ -177,8 +171,9 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     # A list holds back what came in its last seconds; the log is folded anew meanwhile.
     verifying = asyncio.create_task(_run("verify", "--data", str(server.data)))
     pages: dict[str, int] = {}
-    for module in ("sessions", "cdrs"):
-        checks.append(await _crawled(provider, operators, module, pages))
+    for module in ("locations", "sessions", "cdrs"):
+        check, _ = await crawled(provider, "eMSP's", module, for_provider(operators, module, made.provider), pages)
+        checks.append(check)
     told("verifying", 0, 1)
     verified = (await verifying).decode().strip()
     told("stopping", 0, 1)
@@ -198,79 +193,10 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     )
 
 
-def _written(made: World, operator: Operator, count: int, seed: int) -> list[Story]:
-    return list(stories(made, operator, count, seed, datetime.now(UTC).replace(microsecond=0)))
-
-
-async def _read_back(operators: Iterable[OperatorPlatform]) -> Check:
-    """Each operator reads what it wrote, the Sessions of other eMSPs' drivers among it."""
-    wrong, read = [], 0
-    for operator in operators:
-        step = max(1, len(operator.stories) // READ_BACK)
-        for name, wanted, given in await operator.read_back(operator.stories[::step]):
-            read += 1
-            wrong += [f"{operator.operator.party} {name}: {one}" for one in differing(wanted, given or {})]
-    return Check(f"{read} Sessions and CDRs that the operators read back are what they sent", wrong)
-
-
-async def _crawled(provider: ProviderPlatform, operators: Iterable[OperatorPlatform], module: str, pages: dict[str, int]) -> Check:
-    """The eMSP follows its list to the end: its own drivers' objects, all of them, and nobody else's."""
-    believed = {
-        f"{operator.operator.party} {one['id']}": one
-        for operator in operators
-        for story in operator.stories
-        if story.charging.driver.provider is provider.provider
-        for one in ([story.session] if module == "sessions" else story.cdrs)
-    }
-    until = time.monotonic() + READ_WITHIN_S
-    while True:
-        crawl = await provider.crawl(module)
-        # A list holds back what came in the last seconds where it would not fit on the last page.
-        if len(crawl.objects) >= len(believed) or time.monotonic() > until:
-            break
-        await asyncio.sleep(0.5)
-    pages[module] = crawl.pages
-    objects = f"{len(crawl.objects):,} {'CDRs' if module == 'cdrs' else 'Sessions'}"
-    pages_said = "1 page" if crawl.pages == 1 else f"{crawl.pages} pages"
-    title = f"{objects} on {pages_said} of the eMSP's list equal what the operators believe"
-    return Check(title, differences(believed, crawl.objects))
-
-
-def _figures(operators: Iterable[OperatorPlatform], analytics: Mapping[str, list[Object]]) -> list[Check]:
-    """Compare the analytics with sums over what the operators believe."""
-    wrong_status, wrong_energy = [], []
-    for operator in operators:
-        party = operator.operator.party
-        sessions = [story.session for story in operator.stories]
-        cdrs = [cdr for story in operator.stories for cdr in story.cdrs]
-        for row in (row for row in analytics["sessions/by-status"] if row["party"] == party):
-            own = [one for one in sessions if one["status"] == row["status"]]
-            wanted = {"sessions": len(own), "energy_kwh": total(one["kwh"] for one in own)}
-            wrong_status += [f"{party} {row['status']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
-        for row in (row for row in analytics["energy"] if row["party"] == party):
-            begun = [one for one in sessions if one["start_date_time"][:10] == row["day"]]
-            billed = [one for one in cdrs if one["start_date_time"][:10] == row["day"]]
-            wanted = {
-                "sessions": len(begun),
-                "energy_kwh": total(one["kwh"] for one in begun),
-                "cost_before_taxes": total(one["total_cost"]["excl_vat"] for one in begun),
-                "cdrs": sum("credit" not in one for one in billed),
-                "credits": sum("credit" in one for one in billed),
-                "billed_energy_kwh": total(-one["total_energy"] if "credit" in one else one["total_energy"] for one in billed),
-                "billed_before_taxes": total(one["total_cost"]["excl_vat"] for one in billed),
-                "billed_taxes": total(one["total_cost"]["incl_vat"] - one["total_cost"]["excl_vat"] for one in billed),
-            }
-            wrong_energy += [f"{party} {row['day']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
-        counted = sum(row["sessions"] for row in analytics["sessions/by-status"] if row["party"] == party)
-        if counted != len(sessions):
-            wrong_status.append(f"{party} has {len(sessions)} Sessions, {counted} are counted")
-        of_days = sum(row["sessions"] for row in analytics["energy"] if row["party"] == party)
-        if of_days != len(sessions):
-            wrong_energy.append(f"{party} has {len(sessions)} Sessions, the days hold {of_days}")
-    return [
-        Check("Sessions by status agree with the operators' books", wrong_status),
-        Check("energy, cost and bills by day agree with the operators' books, to the last digit", wrong_energy),
-    ]
+def _written(made: World, operator: Operator, count: int, seed: int) -> Script:
+    now = datetime.now(UTC).replace(microsecond=0)
+    told = list(stories(made, operator, count, seed, now))
+    return Script(list(places(made, operator, [story.charging for story in told], seed, now)), told)
 
 
 async def _folded(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,42 +13,17 @@ from msgspec import Struct
 
 from roamlog.demo import charging as told
 from roamlog.demo.charging import Charging, Ending, Object, charged
+from roamlog.demo.step import NOT_ALLOWED, NOT_JSON, NOT_THERE, REFUSED, TAKEN, UNKNOWN, Step, encode
 from roamlog.demo.world import Operator, World
 
 DAYS: Final = 3
 """Over so many days up to now the sessions are spread."""
 
-TAKEN: Final = ((200, 1000), (201, 1000))
-REFUSED: Final = ((200, 2001),)
-NOT_JSON: Final = ((400, 2001),)
-NOT_THERE: Final = ((404, 2001),)
-NOT_ALLOWED: Final = ((405, 2000),)
-UNKNOWN: Final = ((401, 2000),)
+APART: Final = timedelta(minutes=5)
+"""So long stands an EVSE empty between two cars, twice."""
 
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-
-Answers = tuple[tuple[int, int], ...]
-
-
-class Step(Struct, frozen=True):
-    """One request: what is sent, which answers (HTTP, OCPI) are right, and which kind of dirt it is ('' for none).
-
-    `hang_up`: the connection breaks before the answer, so the platform sends the same again. `token` is presented in place of
-    the platform's own.
-    """
-
-    verb: str
-    path: str
-    body: bytes
-    wants: Answers = TAKEN
-    dirt: str = ""
-    hang_up: bool = False
-    token: str | None = None
-
-    @property
-    def module(self) -> str:
-        """The module that the path names."""
-        return self.path.split("/")[4]
+TRIES: Final = 8
+"""So often another place is drawn where the first is taken."""
 
 
 class Story(Struct, frozen=True):
@@ -63,6 +39,7 @@ def stories(world: World, operator: Operator, count: int, seed: int, now: dateti
     """Yield the sessions of an operator; the same seed tells the same story, counted back from `now`."""
     dice = random.Random(f"story {seed} {operator.party}")
     other = next(one for one in world.operators if one is not operator)
+    calendar = _Calendar()
     for number in range(count):
         ending: Ending = dice.choices(("completed", "running", "failed", "waiting"), (91, 5, 3, 1))[0]
         latest = 50 if ending in ("running", "waiting") else DAYS * 24 * 60
@@ -70,7 +47,10 @@ def stories(world: World, operator: Operator, count: int, seed: int, now: dateti
         begin = now - timedelta(minutes=dice.randint(earliest, latest), seconds=dice.randint(0, 59))
         driver = dice.choice(world.drivers)
         name = f"{operator.party_id}-{begin:%y%m%d}-{number + 1:05}"
-        charging = charged(dice, name, operator=operator, driver=driver, begin=begin, ending=ending)
+        for _ in range(TRIES):
+            charging = charged(dice, name, operator=operator, driver=driver, begin=begin, ending=ending)
+            if calendar.books(charging):
+                break
         # A car that charges now has no reading yet of what is to come.
         readings = tuple(reading for reading in charging.readings if reading.end < now - timedelta(minutes=1))
         yield _story(dice, msgspec.structs.replace(charging, readings=readings), other)
@@ -83,6 +63,23 @@ def strays(operator: Operator) -> tuple[Step, ...]:
         Step("DELETE", path, b"", NOT_ALLOWED, "verb that the module does not have"),
         Step("PUT", path, b"{}", UNKNOWN, "token that nobody has", token="guessed"),
     )
+
+
+class _Calendar:
+    """Which EVSE is taken when; one car after the other, as long as there are places."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[tuple[datetime, datetime]]] = {}
+
+    def books(self, charging: Charging) -> bool:
+        """Return whether the EVSE is free from five minutes before to five minutes after, and take it then."""
+        taken = self._taken.setdefault(charging.evse.uid, [])
+        visit = (charging.start - APART, charging.at(len(charging.readings)) + APART)
+        at = bisect_left(taken, visit)
+        if (at and taken[at - 1][1] > visit[0]) or (at < len(taken) and taken[at][0] < visit[1]):
+            return False
+        taken.insert(at, visit)
+        return True
 
 
 def _story(dice: random.Random, charging: Charging, other: Operator) -> Story:
@@ -128,10 +125,10 @@ class _Writer:
         chance = dice.random()
         if len(patches) >= 2 and chance < 0.04:
             at = dice.randrange(1, len(steps) - 1)
-            steps[at], steps[at + 1] = _as(steps[at + 1], "reordered"), _as(steps[at], "reordered")
+            steps[at], steps[at + 1] = steps[at + 1].soiled("reordered"), steps[at].soiled("reordered")
         elif len(patches) >= 2 and chance < 0.08 and not running:
             at = dice.randrange(1, len(steps))
-            steps[at] = _as(steps[at], "late")
+            steps[at] = steps[at].soiled("late")
         elif patches and chance < 0.12:
             # Refused, because nobody knows the Session (or kept, where the tables cannot tell in time): the platform then
             # sends the Session whole.
@@ -160,7 +157,7 @@ class _Writer:
             steps.append(self._post(credit, "credit CDR"))
             cdrs.append(credit)
             if chance < 0.025:
-                corrected = told.corrected(billed, Decimal("1.50"), charging.operator, at + timedelta(hours=1, minutes=1))
+                corrected = told.corrected(billed, Decimal("1.50"), charging.tariff, at + timedelta(hours=1, minutes=1))
                 steps.append(self._post(corrected, "corrected CDR"))
                 cdrs.append(corrected)
         elif chance < 0.036:
@@ -185,13 +182,13 @@ class _Writer:
         return self._charging.at(readings) + timedelta(seconds=2)
 
     def _put(self, whole: Object) -> Step:
-        return Step("PUT", self._path, _encode(whole), dirt=self._flaw)
+        return Step("PUT", self._path, encode(whole), dirt=self._flaw)
 
     def _patch(self, fields: Object) -> Step:
-        return Step("PATCH", self._path, _encode(fields))
+        return Step("PATCH", self._path, encode(fields))
 
     def _post(self, cdr: Object, dirt: str = "") -> Step:
-        return Step("POST", "/ocpi/2.2.1/receiver/cdrs", _encode(cdr), dirt=dirt)
+        return Step("POST", "/ocpi/2.2.1/receiver/cdrs", encode(cdr), dirt=dirt)
 
     @property
     def _flaw(self) -> str:
@@ -222,10 +219,6 @@ def _soiled(dice: random.Random, charging: Charging, other: Operator, steps: Seq
             yield msgspec.structs.replace(step, dirt="answer lost, sent again", hang_up=True)
         elif chance < 0.060:
             yield step
-            yield _as(step, "duplicate")
+            yield step.soiled("duplicate")
         else:
             yield step
-
-
-def _as(step: Step, dirt: str) -> Step:
-    return msgspec.structs.replace(step, dirt=dirt)

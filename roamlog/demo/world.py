@@ -1,4 +1,4 @@
-"""The made-up world of the demo: two charge point operators, their sites and prices, and the drivers of two eMSPs.
+"""The made-up world of the demo: two charge point operators in six countries, their sites and prices, and drivers of two eMSPs.
 
 Parties, companies, streets and numbers are invented; cities, voltages and taxes are not. The same seed is the same world.
 """
@@ -12,11 +12,13 @@ from msgspec import Struct
 
 
 class Connector(Struct, frozen=True):
-    """A kind of connector and what it gives, in W."""
+    """A kind of connector and what it gives, in V, A and W."""
 
     standard: str
     format: str
     power_type: str
+    max_voltage: int
+    max_amperage: int
     max_power_w: int
 
 
@@ -29,10 +31,30 @@ class Evse(Struct, frozen=True):
     meter_id: str
 
 
+class Tariff(Struct, frozen=True):
+    """What charging costs, without VAT, in EUR, and the VAT in percent."""
+
+    id: str
+    per_kwh: Decimal
+    start_fee: Decimal
+    vat_percent: Decimal
+
+
+class Market(Struct, frozen=True):
+    """A country in which an operator has sites, and what charging costs there."""
+
+    country: str
+    time_zone: str
+    slow: Tariff
+    fast: Tariff
+
+
 class Site(Struct, frozen=True):
     """A place with EVSEs; coordinates as OCPI writes them."""
 
+    number: int
     id: str
+    market: Market
     name: str
     address: str
     city: str
@@ -41,13 +63,9 @@ class Site(Struct, frozen=True):
     longitude: str
     evses: tuple[Evse, ...]
 
-
-class Tariff(Struct, frozen=True):
-    """What charging costs, without VAT, in EUR."""
-
-    id: str
-    per_kwh: Decimal
-    start_fee: Decimal
+    def tariff(self, connector: Connector) -> Tariff:
+        """Return what charging at the connector costs."""
+        return self.market.fast if connector.power_type == "DC" else self.market.slow
 
 
 class Operator(Struct, frozen=True):
@@ -56,22 +74,15 @@ class Operator(Struct, frozen=True):
     name: str
     country_code: str
     party_id: str
-    country: str
-    vat_percent: Decimal
     encodes_token: bool
     completes_by_put: float
+    markets: tuple[Market, ...]
     sites: tuple[Site, ...]
-    slow: Tariff
-    fast: Tariff
 
     @property
     def party(self) -> str:
         """The operator as `NL*WSP`."""
         return f"{self.country_code}*{self.party_id}"
-
-    def tariff(self, connector: Connector) -> Tariff:
-        """Return what charging at the connector costs."""
-        return self.fast if connector.power_type == "DC" else self.slow
 
 
 class Provider(Struct, frozen=True):
@@ -108,23 +119,71 @@ class World(Struct, frozen=True):
     drivers: tuple[Driver, ...]
 
 
-_SOCKET: Final = Connector("IEC_62196_T2", "SOCKET", "AC_3_PHASE", 22_000)
-_DC_150: Final = Connector("IEC_62196_T2_COMBO", "CABLE", "DC", 150_000)
-_DC_300: Final = Connector("IEC_62196_T2_COMBO", "CABLE", "DC", 300_000)
+_SOCKET: Final = Connector("IEC_62196_T2", "SOCKET", "AC_3_PHASE", 230, 32, 22_000)
+_DC_150: Final = Connector("IEC_62196_T2_COMBO", "CABLE", "DC", 920, 400, 150_000)
+_DC_300: Final = Connector("IEC_62196_T2_COMBO", "CABLE", "DC", 920, 500, 300_000)
 
-_DUTCH: Final = (
-    ("Amsterdam", "1019", 52.372, 4.932, ("Kade", "Markt", "Noorderdok")),
-    ("Utrecht", "3511", 52.091, 5.117, ("Stationsplein", "Singel", "Jaarbeurs")),
-    ("Rotterdam", "3011", 51.919, 4.487, ("Havenkade", "Boulevard", "Centrum")),
-    ("Groningen", "9711", 53.217, 6.567, ("Zuiderpark", "Ring Oost", "Vismarkt")),
-    ("Eindhoven", "5611", 51.441, 5.478, ("Campus", "Strijp", "Evoluon")),
+_City = tuple[str, str, float, float]
+
+
+class _Country(Struct, frozen=True):
+    country: str
+    time_zone: str
+    vat_percent: str
+    cities: tuple[_City, ...]
+    places: tuple[str, ...]
+
+
+_DUTCH: Final = ("Kade", "Markt", "Noorderdok", "Station", "Singel", "Haven", "Boulevard", "Zuiderpark", "Ring", "Campus")
+_GERMAN: Final = ("Hafen", "Stadtpark", "Mitte", "Ostkreuz", "Südring", "Messe", "Bahnhof", "Rheinufer", "Markt", "Campus")
+_FINNISH: Final = ("Satama", "Kauppatori", "Asema", "Rantatie", "Keskusta", "Puisto", "Kampus", "Stadion", "Messukeskus", "Itäkatu")
+_PORTUGUESE: Final = ("Cais", "Praça", "Estação", "Avenida", "Parque", "Marina", "Mercado", "Rossio", "Alto", "Jardim")
+
+_WATTSPOOR: Final = (
+    _Country(
+        *("NLD", "Europe/Amsterdam", "21.0"),
+        (
+            ("Amsterdam", "1019", 52.372, 4.932),
+            ("Utrecht", "3511", 52.091, 5.117),
+            ("Rotterdam", "3011", 51.919, 4.487),
+            ("Groningen", "9711", 53.217, 6.567),
+            ("Eindhoven", "5611", 51.441, 5.478),
+        ),
+        _DUTCH,
+    ),
+    _Country(
+        *("BEL", "Europe/Brussels", "21.0"),
+        (("Antwerpen", "2000", 51.219, 4.402), ("Gent", "9000", 51.054, 3.717), ("Leuven", "3000", 50.879, 4.701)),
+        _DUTCH,
+    ),
+    _Country(
+        *("PRT", "Europe/Lisbon", "23.0"),
+        (("Lisboa", "1100-148", 38.722, -9.139), ("Porto", "4000-322", 41.150, -8.611)),
+        _PORTUGUESE,
+    ),
 )
-_GERMAN: Final = (
-    ("Hamburg", "20095", 53.551, 9.994, ("Hafencity", "Altona", "Stadtpark")),
-    ("Berlin", "10115", 52.520, 13.405, ("Mitte", "Ostkreuz", "Südring")),
-    ("Leipzig", "04109", 51.340, 12.375, ("Augustusplatz", "Messe", "Plagwitz")),
-    ("Köln", "50667", 50.938, 6.960, ("Deutz", "Südstadt", "Rheinufer")),
-    ("München", "80331", 48.137, 11.576, ("Isartor", "Riem", "Giesing")),
+_ELBSTROM: Final = (
+    _Country(
+        *("DEU", "Europe/Berlin", "19.0"),
+        (
+            ("Hamburg", "20095", 53.551, 9.994),
+            ("Berlin", "10115", 52.520, 13.405),
+            ("Leipzig", "04109", 51.340, 12.375),
+            ("Köln", "50667", 50.938, 6.960),
+            ("München", "80331", 48.137, 11.576),
+        ),
+        _GERMAN,
+    ),
+    _Country(
+        *("AUT", "Europe/Vienna", "20.0"),
+        (("Wien", "1010", 48.209, 16.370), ("Graz", "8010", 47.071, 15.438), ("Linz", "4020", 48.306, 14.286)),
+        _GERMAN,
+    ),
+    _Country(
+        *("FIN", "Europe/Helsinki", "25.5"),
+        (("Helsinki", "00100", 60.170, 24.938), ("Tampere", "33100", 61.498, 23.761)),
+        _FINNISH,
+    ),
 )
 
 _CARS: Final = (
@@ -140,58 +199,88 @@ def world(seed: int) -> World:
     """Return the world of a seed."""
     dice = random.Random(f"world {seed}")
     provider, stranger = Provider("Viavolt", "BE", "VIA"), Provider("Ohmnibus", "FR", "OMN")
-    dutch = Operator(
-        name="Wattspoor",
-        country_code="NL",
-        party_id="WSP",
-        country="NLD",
-        vat_percent=Decimal("21.0"),
+    dutch = _operator(
+        *(dice, "Wattspoor", "NL", "WSP", _WATTSPOOR),
         encodes_token=True,
         completes_by_put=0.2,
-        sites=_sites(dice, "NL*WSP", _DUTCH),
-        slow=Tariff("WSP-AC", Decimal("0.3850"), Decimal("0")),
-        fast=Tariff("WSP-DC", Decimal("0.6100"), Decimal("0.50")),
+        slow=("0.3850", "0"),
+        fast=("0.6100", "0.50"),
     )
-    german = Operator(
-        name="Elbstrom",
-        country_code="DE",
-        party_id="ELB",
-        country="DEU",
-        vat_percent=Decimal("19.0"),
+    german = _operator(
+        *(dice, "Elbstrom", "DE", "ELB", _ELBSTROM),
         encodes_token=False,
         completes_by_put=0.6,
-        sites=_sites(dice, "DE*ELB", _GERMAN),
-        slow=Tariff("ELB-AC", Decimal("0.4370"), Decimal("0.35")),
-        fast=Tariff("ELB-DC", Decimal("0.6639"), Decimal("0.35")),
+        slow=("0.4370", "0.35"),
+        fast=("0.6639", "0.35"),
     )
     drivers = [_driver(dice, number, stranger if number % 12 == 7 else provider) for number in range(400)]
     return World((dutch, german), provider, stranger, tuple(drivers))
 
 
-def _sites(dice: random.Random, party: str, cities: Sequence[tuple[str, str, float, float, tuple[str, ...]]]) -> tuple[Site, ...]:
+def _operator(
+    dice: random.Random,
+    name: str,
+    country_code: str,
+    party_id: str,
+    countries: Sequence[_Country],
+    *,
+    encodes_token: bool,
+    completes_by_put: float,
+    slow: tuple[str, str],
+    fast: tuple[str, str],
+) -> Operator:
+    markets = tuple(
+        Market(
+            country=one.country,
+            time_zone=one.time_zone,
+            slow=_tariff(f"{party_id}-{one.country}-AC", slow, number, one),
+            fast=_tariff(f"{party_id}-{one.country}-DC", fast, number, one),
+        )
+        for number, one in enumerate(countries)
+    )
     sites: list[Site] = []
-    for city, postal_code, latitude, longitude, places in cities:
-        for place in places:
-            number = len(sites) + 1
-            is_hub = number % 3 == 0
-            kinds = [_DC_300, _DC_300, _DC_150, _DC_150, _SOCKET] if is_hub else [_SOCKET] * dice.randint(2, 6)
-            code = party.replace("*", "")
-            evses = tuple(
-                Evse(f"{code}-{number:03}-{spot}", f"{party}*E{number:03}*{spot}", kind, f"M{dice.randrange(10**8):08}")
-                for spot, kind in enumerate(kinds, 1)
-            )
-            site = Site(
-                id=f"{code}-LOC-{number:03}",
-                name=f"{city} {place}",
-                address=f"{place} {dice.randint(1, 180)}",
-                city=city,
-                postal_code=postal_code,
-                latitude=f"{latitude + dice.uniform(-0.03, 0.03):.6f}",
-                longitude=f"{longitude + dice.uniform(-0.03, 0.03):.6f}",
-                evses=evses,
-            )
-            sites.append(site)
-    return tuple(sites)
+    for market, country in zip(markets, countries, strict=True):
+        for city in country.cities:
+            for place in country.places:
+                sites.append(_site(dice, f"{country_code}*{party_id}", market, len(sites) + 1, (place, *city)))
+    return Operator(
+        name=name,
+        country_code=country_code,
+        party_id=party_id,
+        encodes_token=encodes_token,
+        completes_by_put=completes_by_put,
+        markets=markets,
+        sites=tuple(sites),
+    )
+
+
+def _tariff(tariff_id: str, price: tuple[str, str], number: int, country: _Country) -> Tariff:
+    """Return a country's tariff: abroad a kWh costs some cents more."""
+    per_kwh, start_fee = map(Decimal, price)
+    return Tariff(tariff_id, per_kwh + number * Decimal("0.0225"), start_fee, Decimal(country.vat_percent))
+
+
+def _site(dice: random.Random, party: str, market: Market, number: int, at: tuple[str, str, str, float, float]) -> Site:
+    place, city, postal_code, latitude, longitude = at
+    is_hub = number % 3 == 0
+    kinds = [_DC_300, _DC_300, _DC_150, _DC_150, _SOCKET] if is_hub else [_SOCKET] * dice.randint(1, 6)
+    code = party.replace("*", "")
+    evses = tuple(
+        Evse(f"{code}-{number:03}-{spot}", f"{party}*E{number:03}*{spot}", kind, f"M{dice.randrange(10**8):08}")
+        for spot, kind in enumerate(kinds, 1)
+    )
+    return Site(
+        number=number,
+        id=f"{code}-LOC-{number:03}",
+        market=market,
+        name=f"{city} {place}",
+        address=f"{place} {dice.randint(1, 180)}",
+        city=city,
+        postal_code=postal_code,
+        latitude=f"{latitude + dice.uniform(-0.03, 0.03):.6f}",
+        longitude=f"{longitude + dice.uniform(-0.03, 0.03):.6f}",
+        evses=evses,
+    )
 
 
 def _driver(dice: random.Random, number: int, provider: Provider) -> Driver:

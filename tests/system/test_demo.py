@@ -2,15 +2,18 @@
 
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from serving import command
 
 from roamlog.demo.checker import differences, differing
+from roamlog.demo.place import Place, places
+from roamlog.demo.step import TAKEN
 from roamlog.demo.story import Story, stories
 from roamlog.demo.world import world
+from schemas.ocpi.dialect import Level
 from schemas.ocpi.discovery import discover
 from schemas.types import Module, Verb
 
@@ -22,6 +25,15 @@ def told(seed: int, count: int = 300) -> list[Story]:
     return [story for operator in made.operators for story in stories(made, operator, count, seed, NOW)]
 
 
+def placed(seed: int, count: int = 300) -> list[Place]:
+    made = world(seed)
+    return [
+        place
+        for operator in made.operators
+        for place in places(made, operator, [one.charging for one in stories(made, operator, count, seed, NOW)], seed, NOW)
+    ]
+
+
 @pytest.mark.system
 def test_the_demo_ends_well_and_prints_what_it_checked() -> None:
     done = command("demo", "--sessions", "100")
@@ -29,6 +41,7 @@ def test_the_demo_ends_well_and_prints_what_it_checked() -> None:
     assert "✗" not in done.stdout
     for line in (
         "✓ every request was answered",
+        "192 Locations on 1 page of the eMSP's list equal",
         "Sessions on 1 page of the eMSP's list equal",
         "✓ roamlog verify:",
         "✓ SIGTERM ended serve",
@@ -41,13 +54,15 @@ def test_the_demo_as_json_holds_every_figure_and_check() -> None:
     done = command("demo", "--sessions", "50", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert [check["wrong"] for check in said["checks"]] == [[]] * 7
+    assert [check["wrong"] for check in said["checks"]] == [[]] * 8
     assert sum(row["sessions"] for row in said["analytics"]["sessions/by-status"]) == 50
 
 
 def test_the_same_seed_tells_the_same_story_and_another_one_another() -> None:
     assert told(1, 20) == told(1, 20)
     assert told(1, 20) != told(2, 20)
+    assert placed(1, 20) == placed(1, 20)
+    assert placed(1, 20) != placed(2, 20)
 
 
 def test_every_kind_of_dirt_occurs() -> None:
@@ -68,6 +83,37 @@ def test_every_kind_of_dirt_occurs() -> None:
     }
 
 
+def test_every_kind_of_dirt_occurs_at_the_sites_too() -> None:
+    assert {step.dirt for place in placed(1) for step in place.steps} == {
+        *("", "late status", "reordered status", "duplicate", "answer lost, sent again", "broken JSON"),
+        *("Location without its latitude", "another party's Location", "value that OCPI does not know"),
+        "status of an EVSE that nobody knows",
+    }
+
+
+def test_two_hundred_sites_stand_in_six_countries() -> None:
+    sites = [site for operator in world(1).operators for site in operator.sites]
+    assert len({site.id for site in sites}) == 200
+    assert {site.market.country for site in sites} == {"NLD", "BEL", "PRT", "DEU", "AUT", "FIN"}
+    assert {len(site.evses) for site in sites} == {1, 2, 3, 4, 5, 6}
+    assert len({evse.uid for site in sites for evse in site.evses}) == sum(len(site.evses) for site in sites)
+
+
+def test_the_status_of_an_evse_follows_its_sessions() -> None:
+    happened = {(change.evse_uid, change.at, change.status) for place in placed(1) for change in place.changes}
+    for charging in (story.charging for story in told(1)):
+        if charging.ending == "completed":
+            end = charging.at(len(charging.readings))
+            assert (charging.evse.uid, charging.start + timedelta(seconds=2), "CHARGING") in happened
+            assert (charging.evse.uid, end + timedelta(seconds=7), "AVAILABLE") in happened
+
+
+def test_every_status_that_the_demo_needs_occurs() -> None:
+    statuses = {evse["status"] for place in placed(1) for evse in place.location["evses"]}
+    assert statuses == {"AVAILABLE", "CHARGING", "OUTOFORDER", "INOPERATIVE", "REMOVED"}
+    assert any(place.unlisted for place in placed(1))
+
+
 def test_what_the_platforms_believe_is_clean_ocpi_but_for_the_dirt_that_stays_in_it() -> None:
     dialect = discover()["2.2.1"]
     for story in random.Random(1).sample(told(1), 60):
@@ -75,6 +121,16 @@ def test_what_the_platforms_believe_is_clean_ocpi_but_for_the_dirt_that_stays_in
             if step.dirt in {"", "duplicate", "late", "reordered", "credit CDR", "corrected CDR"}:
                 lifted = dialect.lift(Module(step.module), Verb(step.verb), step.body)
                 assert [finding for finding in lifted.findings if finding.rule != "unknown_field"] == []
+
+
+def test_the_sites_are_clean_ocpi_but_for_what_is_refused() -> None:
+    dialect = discover()["2.2.1"]
+    levels: tuple[Level, ...] = ("location", "evse", "connector")
+    for place in random.Random(1).sample(placed(1), 60):
+        for step in place.steps:
+            if step.wants == TAKEN:
+                level = levels[len(step.path.split("/")) - 8]
+                assert dialect.lift(Module("locations"), Verb(step.verb), step.body, level=level).findings == ()
 
 
 def test_meter_and_bill_agree() -> None:

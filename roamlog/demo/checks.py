@@ -1,0 +1,107 @@
+"""What must be true of everything that roamlog gives back, each compared with what the platforms believe."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from roamlog.demo.charging import Object
+from roamlog.demo.checker import differences, differing, named, total
+from roamlog.demo.platforms import OperatorPlatform, Platform
+from roamlog.demo.world import Provider
+
+READ_WITHIN_S: Final = 30
+READ_BACK: Final = 25
+
+NAMES: Final = {"locations": "Locations", "sessions": "Sessions", "cdrs": "CDRs"}
+
+
+class Check(Struct):
+    """Something that must be true, and what is wrong where it is not."""
+
+    title: str
+    wrong: list[str]
+
+
+async def read_back(operators: Iterable[OperatorPlatform]) -> Check:
+    """Each operator reads what it wrote, the Sessions of other eMSPs' drivers among it."""
+    wrong, read = [], 0
+    for operator in operators:
+        for name, wanted, given in await operator.read_back(READ_BACK):
+            read += 1
+            wrong += [f"{operator.operator.party} {name}: {one}" for one in differing(wanted, given or {})]
+    return Check(f"{read} Locations, EVSEs, Sessions and CDRs that the operators read back are what they sent", wrong)
+
+
+async def crawled(
+    reader: Platform, whose: str, module: str, believed: Mapping[str, Object], pages: dict[str, int]
+) -> tuple[Check, list[Object]]:
+    """Compare a list, followed to its end, with what should be in it, and nothing else; return what was in it, too."""
+    until = time.monotonic() + READ_WITHIN_S
+    while True:
+        crawl = await reader.crawl(module)
+        # A list holds back what came in the last seconds where it would not fit on the last page.
+        if len(crawl.objects) >= len(believed) or time.monotonic() > until:
+            break
+        await asyncio.sleep(0.5)
+    pages[module] = crawl.pages
+    pages_said = "1 page" if crawl.pages == 1 else f"{crawl.pages} pages"
+    title = f"{len(crawl.objects):,} {NAMES[module]} on {pages_said} of the {whose} list equal what their owners believe"
+    wrong = differences(believed, crawl.objects)
+    if crawl.total != len(crawl.objects):
+        wrong.append(f"X-Total-Count is {crawl.total:,}")
+    return Check(title, wrong), crawl.objects
+
+
+def for_provider(operators: Iterable[OperatorPlatform], module: str, provider: Provider) -> dict[str, Object]:
+    """Return what an eMSP should find: its own drivers' Sessions and CDRs, and the Locations that are for everybody."""
+    objects: list[Object] = []
+    for operator in operators:
+        stories = [story for story in operator.script.stories if story.charging.driver.provider is provider]
+        match module:
+            case "locations":
+                objects += [place.location for place in operator.script.places if place.location["publish"]]
+            case "sessions":
+                objects += [story.session for story in stories]
+            case "cdrs":
+                objects += [cdr for story in stories for cdr in story.cdrs]
+    return {named(one): one for one in objects}
+
+
+def figures(operators: Iterable[OperatorPlatform], analytics: Mapping[str, list[Object]]) -> list[Check]:
+    """Compare the analytics with sums over what the operators believe."""
+    wrong_status, wrong_energy = [], []
+    for operator in operators:
+        party = operator.operator.party
+        sessions = [story.session for story in operator.script.stories]
+        cdrs = [cdr for story in operator.script.stories for cdr in story.cdrs]
+        for row in (row for row in analytics["sessions/by-status"] if row["party"] == party):
+            own = [one for one in sessions if one["status"] == row["status"]]
+            wanted = {"sessions": len(own), "energy_kwh": total(one["kwh"] for one in own)}
+            wrong_status += [f"{party} {row['status']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
+        for row in (row for row in analytics["energy"] if row["party"] == party):
+            begun = [one for one in sessions if one["start_date_time"][:10] == row["day"]]
+            billed = [one for one in cdrs if one["start_date_time"][:10] == row["day"]]
+            wanted = {
+                "sessions": len(begun),
+                "energy_kwh": total(one["kwh"] for one in begun),
+                "cost_before_taxes": total(one["total_cost"]["excl_vat"] for one in begun),
+                "cdrs": sum("credit" not in one for one in billed),
+                "credits": sum("credit" in one for one in billed),
+                "billed_energy_kwh": total(-one["total_energy"] if "credit" in one else one["total_energy"] for one in billed),
+                "billed_before_taxes": total(one["total_cost"]["excl_vat"] for one in billed),
+                "billed_taxes": total(one["total_cost"]["incl_vat"] - one["total_cost"]["excl_vat"] for one in billed),
+            }
+            wrong_energy += [f"{party} {row['day']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
+        counted = sum(row["sessions"] for row in analytics["sessions/by-status"] if row["party"] == party)
+        if counted != len(sessions):
+            wrong_status.append(f"{party} has {len(sessions)} Sessions, {counted} are counted")
+        of_days = sum(row["sessions"] for row in analytics["energy"] if row["party"] == party)
+        if of_days != len(sessions):
+            wrong_energy.append(f"{party} has {len(sessions)} Sessions, the days hold {of_days}")
+    return [
+        Check("Sessions by status agree with the operators' books", wrong_status),
+        Check("energy, cost and bills by day agree with the operators' books, to the last digit", wrong_energy),
+    ]
