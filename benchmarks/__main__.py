@@ -18,6 +18,7 @@ from benchmarks.frame import ROOT, Options, Result, Unavailable, machine
 
 BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]] = {
     "push": push.run,
+    "push-status": push.run_statuses,
     "project": project.run,
     "serve": serve.run,
     "rebuild": rebuild.run,

@@ -1,4 +1,4 @@
-"""A load generator of its own process: keep-alive PUTs over raw sockets, requests rendered beforehand, closed loop.
+"""A load generator of its own process: keep-alive writes over raw sockets, requests rendered beforehand, closed loop.
 
 It reads a `Load` as JSON from standard input and writes a `Loaded` to standard output. One request is in flight per
 connection; when time is up it waits for those in flight, so that every push that was sent was also answered.
@@ -9,23 +9,29 @@ import sys
 import time
 from array import array
 from collections import Counter
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 import uvloop
 from msgspec import Struct
 
 from benchmarks import sessions
+from benchmarks.contents import CONTENTS, Name
 from benchmarks.frame import ROOT, Unavailable
+
+ONCE_S: Final = 120.0
+"""How long sending each object once may take."""
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """PUT Sessions of 20,000 ids below `path` for `seconds`; `turn` (rising from load to load) makes each body new."""
+    """Send a content below `path` for `seconds`, or each of its objects `once`; `turn` (rising) makes each body new."""
 
     port: int
     path: str
     seconds: float
     turn: int
+    content: Name = "session"
+    once: bool = False
     connections: int = 64
     expect: str = ""
     """What each answer's body must hold."""
@@ -67,11 +73,13 @@ class Requests:
     def __init__(self, spec: Load) -> None:
         self._heads: list[bytes] = []
         self._tails: list[bytes] = []
-        slot = len(sessions.changing(0))
-        for number in range(sessions.IDS):
-            before, after = sessions.frame(number)
+        content = CONTENTS[spec.content]
+        self._changing, self._count = content.changing, content.objects
+        slot = len(self._changing(0))
+        for number in range(self._count):
+            before, after = content.frame(number)
             head = (
-                f"PUT {spec.path}/{sessions.session_id(number)} HTTP/1.1\r\nHost: 127.0.0.1:{spec.port}\r\n"
+                f"{content.verb} {spec.path}/{content.path(number)} HTTP/1.1\r\nHost: 127.0.0.1:{spec.port}\r\n"
                 f"Authorization: {sessions.AUTHORIZATION}\r\nContent-Type: application/json\r\n"
                 f"X-Request-ID: r{number:07d}\r\nX-Correlation-ID: c{number:07d}\r\n"
                 f"Content-Length: {len(before) + slot + len(after)}\r\n\r\n"
@@ -79,15 +87,21 @@ class Requests:
             self._heads.append((head + before).encode())
             self._tails.append(after.encode())
         self._turn = spec.turn
+        self._once = spec.once
         self._next = 0
-        self._slot = sessions.changing(self._turn).encode()
+        self._slot = self._changing(self._turn).encode()
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether every object was sent that is to be sent once."""
+        return self._once and self._next == self._count
 
     def take(self) -> bytes:
         at = self._next
-        if at == sessions.IDS:
+        if at == self._count:
             at = 0
             self._turn += 1
-            self._slot = sessions.changing(self._turn).encode()
+            self._slot = self._changing(self._turn).encode()
         self._next = at + 1
         return self._heads[at] + self._slot + self._tails[at]
 
@@ -143,14 +157,14 @@ class Connection(asyncio.Protocol):
         if end < 0 or len(self._seen) < end + 4 + _content_length(self._seen[:end]):
             return
         answer, self._seen = self._seen, b""
-        if self._tally.note(answer, self._sent_at):
+        if self._tally.note(answer, self._sent_at) and not self._requests.all_sent:
             self.send()
         else:
             assert self._transport is not None
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._tally.deadline and time.perf_counter() < self._tally.deadline:
+        if self._tally.deadline and time.perf_counter() < self._tally.deadline and not self._requests.all_sent:
             self._tally.unexpected += 1
             self._tally.first_unexpected = self._tally.first_unexpected or f"connection lost: {exc}"
         if not self.done.done():
@@ -171,10 +185,10 @@ async def generate(spec: Load) -> Loaded:
     for _ in range(spec.connections):
         _, connection = await loop.create_connection(lambda: Connection(requests, tally), "127.0.0.1", spec.port)
         connections.append(connection)
-    tally.deadline = time.perf_counter() + spec.seconds
+    tally.deadline = time.perf_counter() + (ONCE_S if spec.once else spec.seconds)
     for connection in connections:
         connection.send()
-    _, late = await asyncio.wait([connection.done for connection in connections], timeout=spec.seconds + 60)
+    _, late = await asyncio.wait([connection.done for connection in connections], timeout=tally.deadline - time.perf_counter() + 60)
     if late:
         tally.unexpected += len(late)
         tally.first_unexpected = tally.first_unexpected or f"{len(late)} requests had no answer for 60 s"

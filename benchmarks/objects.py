@@ -41,7 +41,12 @@ def location(evses: int) -> Body:
         "time_zone": "Europe/Amsterdam",
         "opening_times": {"twentyfourseven": True},
         "charging_when_closed": True,
-        "energy_mix": {"is_green_energy": True, "energy_sources": [{"source": "WIND", "percentage": 100}]},
+        "energy_mix": {
+            "is_green_energy": True,
+            "energy_sources": [{"source": "WIND", "percentage": 100}],
+            "supplier_name": "Example Energy",
+            "energy_product_name": "Wind",
+        },
         "last_updated": UPDATED,
     }
 

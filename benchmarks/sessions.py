@@ -20,8 +20,12 @@ def session_id(number: int) -> str:
 
 def changing(turn: int) -> str:
     """Return the JSON members that differ from turn to turn, always of one length: more energy, a newer last_updated."""
-    updated = (_EPOCH + timedelta(seconds=turn)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f'"kwh":{10 + turn % 90}.{turn % 1000:03d},"last_updated":"{updated}"'
+    return f'"kwh":{10 + turn % 90}.{turn % 1000:03d},"last_updated":"{updated(turn)}"'
+
+
+def updated(turn: int) -> str:
+    """Return the last_updated of a turn."""
+    return (_EPOCH + timedelta(seconds=turn)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def frame(number: int) -> tuple[str, str]:

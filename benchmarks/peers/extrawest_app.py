@@ -6,6 +6,7 @@ from typing import Any
 from py_ocpi import get_application
 from py_ocpi.core.authentication.authenticator import Authenticator
 from py_ocpi.core.enums import ModuleID, RoleEnum
+from py_ocpi.modules.locations.v_2_2_1.schemas import Location
 from py_ocpi.modules.sessions.v_2_2_1.schemas import Session
 from py_ocpi.modules.versions.enums import VersionNumber
 
@@ -50,5 +51,10 @@ class Adapter:
     def session_adapter(cls, data: dict[str, Any], version: object = None) -> Any:
         return Session(**data)
 
+    @classmethod
+    def location_adapter(cls, data: dict[str, Any], version: object = None) -> Any:
+        return Location(**data)
 
-app = get_application([VersionNumber.v_2_2_1], [RoleEnum.emsp, RoleEnum.cpo], Crud, [ModuleID.sessions], OneToken, Adapter)
+
+MODULES = [ModuleID.sessions, ModuleID.locations]
+app = get_application([VersionNumber.v_2_2_1], [RoleEnum.emsp, RoleEnum.cpo], Crud, MODULES, OneToken, Adapter)

@@ -4,6 +4,7 @@ from typing import Any
 
 from py_ocpi.core.enums import RoleEnum
 from py_ocpi.main import get_application
+from py_ocpi.modules.locations.v_2_2_1.schemas import Location
 from py_ocpi.modules.sessions.v_2_2_1.schemas import Session
 from py_ocpi.modules.versions.enums import VersionNumber
 
@@ -35,6 +36,10 @@ class Adapter:
     @classmethod
     def session_adapter(cls, data: dict[str, Any], version: object = None) -> Any:
         return Session(**data)
+
+    @classmethod
+    def location_adapter(cls, data: dict[str, Any], version: object = None) -> Any:
+        return Location(**data)
 
 
 app = get_application([VersionNumber.v_2_2_1], [RoleEnum.emsp, RoleEnum.cpo], Crud, Adapter)
