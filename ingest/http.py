@@ -5,8 +5,9 @@ in OCPI whatever no route wanted. An endpoint reads the ASGI scope itself: Starl
 """
 
 import re
+from collections.abc import Callable
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 from starlette.routing import Match, Route
@@ -24,6 +25,10 @@ from streams.ports import Clock, LogUnavailable
 BODY_BYTES: Final = 4 * 1024 * 1024
 """The default limit of a request's body."""
 
+WHOLE: Final = "roamlog.whole"
+"""The ASGI extension of a server that takes an answer in one piece: a callable of the request's `send`, status, header lines
+and body, the lines with their ends and a Content-Length among them. It tells whether it took the answer."""
+
 RECEIVER: Final = "receiver"
 SENDER: Final = "sender"
 _ASKED_OF: Final = ("tokens/", "sessions/")
@@ -33,6 +38,7 @@ _COUNTRY: Final = re.compile(rb"[A-Za-z]{2}")
 _PARTY: Final = re.compile(rb"[A-Za-z0-9]{1,3}")
 _WRITES: Final = frozenset({"PUT", "PATCH", "POST", "DELETE"})
 _JSON: Final = (b"content-type", b"application/json")
+_LINE: Final = b"%b: %b\r\n"
 _PLAIN_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 _UNKNOWN: Final = Answer(401, 2000, "the Authorization header holds no token that is known here")
 
@@ -130,6 +136,9 @@ class _Taking(Protocol):
     async def refuse(self, request: PushRequest, refusal: Refusal) -> Answer: ...
 
 
+_Whole: TypeAlias = Callable[[Send, int, bytes, bytes], bool]
+
+
 class _TooLong(Exception):
     """The body passed the limit."""
 
@@ -159,10 +168,10 @@ class _Endpoint:
             try:
                 connection = await self._registry.authenticate(authorization)
             except LogUnavailable:
-                return await self._send(send, headers, UNAVAILABLE)
+                return await self._send(scope, send, headers, UNAVAILABLE)
             if connection is None:
                 self._metrics.count("roamlog_unauthenticated_total")
-                return await self._send(send, headers, _UNKNOWN)
+                return await self._send(scope, send, headers, _UNKNOWN)
         refusal = None
         try:
             body = await self._body(receive, headers.get(b"content-length"))
@@ -179,7 +188,7 @@ class _Endpoint:
         else:
             answer = await self._taking.receive(request)
         self._metrics.observe(self._seconds, perf_counter() - started)
-        await self._send(send, headers, answer)
+        await self._send(scope, send, headers, answer)
 
     async def _body(self, receive: Receive, declared: bytes | None) -> bytes:
         """Return the body; raises _TooLong, reading no further, or _Gone."""
@@ -208,7 +217,7 @@ class _Endpoint:
             raise _TooLong
         return b"".join(chunks)
 
-    async def _send(self, send: Send, asked: dict[bytes, bytes], answer: Answer) -> None:
+    async def _send(self, scope: Scope, send: Send, asked: dict[bytes, bytes], answer: Answer) -> None:
         now = self._clock.now()
         if answer.message is not None:
             body = error(answer.code, answer.message, now)
@@ -233,6 +242,10 @@ class _Endpoint:
             headers += _swapped(asked, b"to", b"from")
         if answer.http >= 400:
             headers += _of_errors(answer)
+        elif "extensions" in scope:
+            whole: _Whole | None = scope["extensions"].get(WHOLE)
+            if whole is not None and whole(send, answer.http, b"".join([_LINE % header for header in headers]), body):
+                return
         await send({"type": "http.response.start", "status": answer.http, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -19,6 +19,7 @@ from roamlog import admin
 from roamlog.errors import Failure, Unusable, first_of
 from roamlog.folder import Folder, held
 from roamlog.node import Node, Tables, opened
+from roamlog.protocol import Protocol
 from roamlog.settings import Settings
 from streams.errors import StopTheLine
 from streams.logs.local import LogDamaged
@@ -128,13 +129,14 @@ class _Server(uvicorn.Server):
 def _server(app: object, settings: Settings) -> _Server:
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody here asks for the client's address, and every request would pay for it
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=FINISH_S,
         log_level="warning",

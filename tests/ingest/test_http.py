@@ -12,6 +12,7 @@ import uvicorn
 from receiver import NOW, World, session
 
 from ingest.http import WritesFirst
+from roamlog.protocol import Protocol
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
 
@@ -40,15 +41,16 @@ class Server(NamedTuple):
         return answer
 
 
-@pytest.fixture(params=["routes", "writes first"])
+@pytest.fixture(params=["routes", "writes first", "answers whole"])
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     world = World(MemoryLog(), FixedClock(NOW), body_bytes=LIMIT)
     token = (await world.partner()).token
     app = world.app
-    if request.param == "writes first":
+    if request.param != "routes":
         app = WritesFirst(app, world.push, world.registry, world.clock, world.metrics, body_bytes=LIMIT)
     listening = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    http = Protocol if request.param == "answers whole" else "auto"
+    running = uvicorn.Server(uvicorn.Config(app, http=http, log_level="critical", lifespan="off"))
     running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.ensure_future(running._serve([listening]))
     yield Server(listening.getsockname()[1], world, token)
