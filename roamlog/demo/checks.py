@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from roamlog.demo.world import Provider
 READ_WITHIN_S: Final = 30
 READ_BACK: Final = 25
 
-NAMES: Final = {"locations": "Locations", "sessions": "Sessions", "cdrs": "CDRs"}
+NAMES: Final = {"locations": "Locations", "tariffs": "Tariffs", "sessions": "Sessions", "cdrs": "CDRs"}
 
 
 class Check(Struct):
@@ -32,7 +33,7 @@ async def read_back(operators: Iterable[OperatorPlatform]) -> Check:
         for name, wanted, given in await operator.read_back(READ_BACK):
             read += 1
             wrong += [f"{operator.operator.party} {name}: {one}" for one in differing(wanted, given or {})]
-    return Check(f"{read} Locations, EVSEs, Sessions and CDRs that the operators read back are what they sent", wrong)
+    return Check(f"{read} Locations, EVSEs, Tariffs, Sessions and CDRs that the operators read back are what they sent", wrong)
 
 
 async def crawled(
@@ -63,11 +64,39 @@ def for_provider(operators: Iterable[OperatorPlatform], module: str, provider: P
         match module:
             case "locations":
                 objects += [place.location for place in operator.script.places if place.location["publish"]]
+            case "tariffs":
+                objects += operator.script.offer.tariffs
             case "sessions":
                 objects += [story.session for story in stories]
             case "cdrs":
                 objects += [cdr for story in stories for cdr in story.cdrs]
     return {named(one): one for one in objects}
+
+
+def priced(sessions: Iterable[Object], tariffs: Iterable[Object]) -> Check:
+    """Compute what every Session that names its Tariff costs, from nothing but what the eMSP was given."""
+    wrong, count = [], 0
+    by_name = {named(tariff): tariff for tariff in tariffs}
+    for session in sessions:
+        for tariff_id in {period["tariff_id"] for period in session["charging_periods"]}:
+            count += 1
+            tariff = by_name.get(f"{session['country_code']}*{session['party_id']} {tariff_id}")
+            if tariff is None:
+                wrong.append(f"{named(session)} names the Tariff {tariff_id}, which is not served")
+                continue
+            wrong += [f"{named(session)}: {one}" for one in differing(_price(tariff, session["kwh"]), session["total_cost"])]
+    return Check(f"{count:,} Sessions cost, to the cent, what the Tariffs on the eMSP's list say", wrong)
+
+
+def _price(tariff: Object, kwh: Decimal) -> Object:
+    components = {one["type"]: one for element in tariff["elements"] for one in element["price_components"]}
+    energy = components["ENERGY"]
+    excl_vat = _cents(energy["price"] * kwh) + (components["FLAT"]["price"] if "FLAT" in components else 0)
+    return {"excl_vat": excl_vat, "incl_vat": _cents(excl_vat * (100 + energy["vat"]) / 100)}
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def figures(operators: Iterable[OperatorPlatform], analytics: Mapping[str, list[Object]]) -> list[Check]:

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from roamlog.demo.charging import Object
+from roamlog.demo.offer import Offer
 from roamlog.demo.place import Place
 from roamlog.demo.step import Step
 from roamlog.demo.story import Story, strays
@@ -154,6 +155,7 @@ class Platform:
 class Script(msgspec.Struct, frozen=True):
     """All that an operator's platform has to tell."""
 
+    offer: Offer
     places: Sequence[Place]
     stories: Sequence[Story]
 
@@ -171,9 +173,14 @@ class OperatorPlatform(Platform):
         self.operator = operator
         self.script = script
 
+    @property
+    def requests(self) -> int:
+        """How many requests the script has."""
+        return sum(map(len, (self._first, *self.script.lines)))
+
     async def run(self, pushed: Callable[[], None]) -> None:
         """Push everything; `pushed` is called after each answer."""
-        await self.push(strays(self.operator), self.script.lines, pushed)
+        await self.push(self._first, self.script.lines, pushed)
 
     async def read_back(self, every: int) -> list[tuple[str, Object, Object | None]]:
         """Return id, what we believe and what the Receiver interface gives back, for about so many objects of a module."""
@@ -181,6 +188,7 @@ class OperatorPlatform(Platform):
             *(("sessions", story.session) for story in _some(self.script.stories, every)),
             *(("cdrs", cdr) for story in _some(self.script.stories, every) for cdr in story.cdrs),
             *(("locations", place.location) for place in _some(self.script.places, every)),
+            *(("tariffs", tariff) for tariff in self.script.offer.tariffs),
         ]
         below = [(module, one["id"], one) for module, one in wanted]
         # What its Location names no longer is still there under its own path (OCPI 2.2.1 mod_locations).
@@ -188,6 +196,10 @@ class OperatorPlatform(Platform):
         owner = f"{self.operator.country_code}/{self.operator.party_id}"
         given = await self.read(f"receiver/{module}/{owner}/{name}" for module, name, _ in below)
         return [(name, one, found) for (_, name, one), found in zip(below, given, strict=True)]
+
+    @property
+    def _first(self) -> tuple[Step, ...]:
+        return (*strays(self.operator), *self.script.offer.steps)
 
 
 class ProviderPlatform(Platform):

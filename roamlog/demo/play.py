@@ -17,10 +17,11 @@ import msgspec
 from msgspec import Struct
 
 from roamlog.demo.charging import Object
-from roamlog.demo.checks import READ_WITHIN_S, Check, crawled, figures, for_provider, read_back
+from roamlog.demo.checks import READ_WITHIN_S, Check, crawled, figures, for_provider, priced, read_back
+from roamlog.demo.offer import offer
 from roamlog.demo.place import places
 from roamlog.demo.platforms import OperatorPlatform, ProviderPlatform, Script
-from roamlog.demo.story import stories, strays
+from roamlog.demo.story import stories
 from roamlog.demo.world import Operator, World, world
 from roamlog.errors import Failure
 
@@ -136,15 +137,13 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     ]
     provider = ProviderPlatform(made.provider, tokens[2], server.url)
 
-    requests = sum(len(line) for script in written for line in script.lines) + sum(
-        len(strays(operator)) for operator in made.operators
-    )
+    requests = sum(operator.requests for operator in operators)
     done = 0
 
     def pushed() -> None:
         nonlocal done
         done += 1
-        told("pushing Locations, status, Sessions and CDRs", done, requests)
+        told("pushing Tariffs, Locations, Sessions and CDRs", done, requests)
 
     began = time.perf_counter()
     await asyncio.gather(*(operator.run(pushed) for operator in operators))
@@ -171,9 +170,12 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     # A list holds back what came in its last seconds; the log is folded anew meanwhile.
     verifying = asyncio.create_task(_run("verify", "--data", str(server.data)))
     pages: dict[str, int] = {}
-    for module in ("locations", "sessions", "cdrs"):
-        check, _ = await crawled(provider, "eMSP's", module, for_provider(operators, module, made.provider), pages)
+    served: dict[str, list[Object]] = {}
+    for module in ("locations", "tariffs", "sessions", "cdrs"):
+        believed = for_provider(operators, module, made.provider)
+        check, served[module] = await crawled(provider, "eMSP's", module, believed, pages)
         checks.append(check)
+    checks.append(priced(served["sessions"], served["tariffs"]))
     told("verifying", 0, 1)
     verified = (await verifying).decode().strip()
     told("stopping", 0, 1)
@@ -196,7 +198,7 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
 def _written(made: World, operator: Operator, count: int, seed: int) -> Script:
     now = datetime.now(UTC).replace(microsecond=0)
     told = list(stories(made, operator, count, seed, now))
-    return Script(list(places(made, operator, [story.charging for story in told], seed, now)), told)
+    return Script(offer(operator), list(places(made, operator, [story.charging for story in told], seed, now)), told)
 
 
 async def _folded(server: Server) -> None:

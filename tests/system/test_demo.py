@@ -9,6 +9,8 @@ import pytest
 from serving import command
 
 from roamlog.demo.checker import differences, differing
+from roamlog.demo.checks import Check, priced
+from roamlog.demo.offer import offer
 from roamlog.demo.place import Place, places
 from roamlog.demo.step import TAKEN
 from roamlog.demo.story import Story, stories
@@ -42,6 +44,7 @@ def test_the_demo_ends_well_and_prints_what_it_checked() -> None:
     for line in (
         "✓ every request was answered",
         "192 Locations on 1 page of the eMSP's list equal",
+        "12 Tariffs on 1 page of the eMSP's list equal",
         "Sessions on 1 page of the eMSP's list equal",
         "✓ roamlog verify:",
         "✓ SIGTERM ended serve",
@@ -54,7 +57,7 @@ def test_the_demo_as_json_holds_every_figure_and_check() -> None:
     done = command("demo", "--sessions", "50", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert [check["wrong"] for check in said["checks"]] == [[]] * 8
+    assert [check["wrong"] for check in said["checks"]] == [[]] * 10
     assert sum(row["sessions"] for row in said["analytics"]["sessions/by-status"]) == 50
 
 
@@ -131,6 +134,28 @@ def test_the_sites_are_clean_ocpi_but_for_what_is_refused() -> None:
             if step.wants == TAKEN:
                 level = levels[len(step.path.split("/")) - 8]
                 assert dialect.lift(Module("locations"), Verb(step.verb), step.body, level=level).findings == ()
+
+
+def test_the_tariffs_are_clean_ocpi_but_for_what_is_refused() -> None:
+    dialect = discover()["2.2.1"]
+    steps = [step for operator in world(1).operators for step in offer(operator).steps]
+    assert {step.dirt for step in steps} == {"", "late Tariff", "mandatory field missing", "deleted twice"}
+    for step in steps:
+        if step.verb == "PUT" and step.wants == TAKEN:
+            assert dialect.lift(Module("tariffs"), Verb("PUT"), step.body).findings == ()
+
+
+def test_a_session_that_costs_a_cent_too_much_is_found() -> None:
+    operator = world(1).operators[0]
+    sessions = [story.session for story in told(1, 20) if story.charging.operator == operator and story.session["charging_periods"]]
+    tariffs = offer(operator).tariffs
+    assert priced(sessions, tariffs) == Check(
+        f"{len(sessions)} Sessions cost, to the cent, what the Tariffs on the eMSP's list say", []
+    )
+    dear = sessions[0] | {"total_cost": {name: cost + Decimal("0.01") for name, cost in sessions[0]["total_cost"].items()}}
+    assert [line.split(": /")[0] for line in priced([dear], tariffs).wrong] == [f"NL*WSP {dear['id']}"] * 2
+    tariff_id = dear["charging_periods"][0]["tariff_id"]
+    assert priced(sessions[:1], []).wrong == [f"NL*WSP {dear['id']} names the Tariff {tariff_id}, which is not served"]
 
 
 def test_meter_and_bill_agree() -> None:
