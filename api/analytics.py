@@ -2,7 +2,6 @@
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -14,13 +13,12 @@ from msgspec import Raw, Struct
 from pydantic import BaseModel, Field
 
 import api.queries
-from api.errors import Refusal
+from api.filters import Filters
 from api.freshness import Freshness
-from api.parameters import moment
-from api.queries.question import Filters, Question
+from api.queries.question import Question
 from api.twins import Twins
-from schemas.ocpi.response import Status
-from schemas.types import EARLIEST, LATEST, Instant, date_time
+from api.zones import Zones
+from schemas.types import date_time
 from streams.ports import Clock, TableStore
 
 RowT = TypeVar("RowT", bound=BaseModel)
@@ -52,8 +50,6 @@ _FORMS: Final = {
     Form.PARQUET: _Written("application/vnd.apache.parquet", "Parquet", "output_format_parquet_string_as_string = 1"),
     Form.ARROW: _Written("application/vnd.apache.arrow.stream", "ArrowStream", "output_format_arrow_string_as_string = 1"),
 }
-_PARTY: Final = re.compile(r"[A-Za-z]{2}\*[A-Za-z0-9]{3}")
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Coverage(BaseModel):
@@ -66,11 +62,14 @@ class Coverage(BaseModel):
 
 
 class Narrowed(BaseModel):
-    """The filters that were applied; null: none."""
+    """The filters that were applied; null, or not there: none."""
 
     party: str | None
     from_: datetime | None = Field(alias="from")
     to: datetime | None
+    country: str | None = None
+    location: str | None = None
+    status: str | None = None
 
 
 class Answered(BaseModel, Generic[RowT]):
@@ -102,6 +101,7 @@ class Analytics:
         self._store = store
         self._freshness = freshness
         self._twins = twins
+        self._zones = Zones(store)
         self._clock = clock
 
     async def answer(self, question: Question, filters: Filters, form: Form) -> Response:
@@ -114,8 +114,9 @@ class Analytics:
         as_of = asked_at
         for name, topic in question.projections.items():
             as_of = min(as_of, await self._freshness.complete_until(name, topic, asked_at))
+        as_of = min(as_of, filters.as_of)
         position = self._freshness.position(question.projections)
-        parameters = filters.parameters() | {"twins": await self._twins.hidden()}
+        parameters = filters.parameters() | {"as_of": as_of} | await self._further(question.sql + question.coverage)
         written = _FORMS[form]
         sql = f"{question.sql}SETTINGS {LIMITS}, {written.settings}"
         rows = await self._store.query_bytes(sql, written.clickhouse, _used(question.sql, parameters))
@@ -142,15 +143,20 @@ class Analytics:
                     "share": cast(int, counted) / cast(int, known) if known else None,
                     "of": question.counted,
                 },
-                "filters": {
-                    "party": filters.party or None,
-                    "from": date_time(filters.since) if filters.since != EARLIEST else None,
-                    "to": date_time(filters.until) if filters.until != LATEST else None,
-                },
+                "filters": filters.applied(),
                 "rows": Raw(rows.strip() or b"[]"),
             }
         )
         return Response(body, media_type=written.media_type)
+
+    async def _further(self, sql: str) -> dict[str, object]:
+        """Return the parameters of the statement that the query does not say."""
+        further: dict[str, object] = {}
+        if "{twins:" in sql:
+            further["twins"] = await self._twins.hidden()
+        if "{offsets:" in sql:
+            further["offsets"] = [tuple(period) for period in await self._zones.periods(self._clock.now())]
+        return further
 
 
 def router(analytics: Analytics, asked: Sequence[Question], operator: Callable[[Request], Awaitable[None]]) -> APIRouter:
@@ -173,34 +179,12 @@ def router(analytics: Analytics, asked: Sequence[Question], operator: Callable[[
 def _endpoint(analytics: Analytics, question: Question) -> Callable[..., Awaitable[Response]]:
     async def answer(
         request: Request,
-        party: Annotated[str, Query(description="an owner, such as NL*TNM")] = "",
-        since: Annotated[str, Query(alias="from", description="a day (UTC) or a DateTime, inclusive")] = "",
-        until: Annotated[str, Query(alias="to", description="a day (UTC) or a DateTime, exclusive")] = "",
+        filters: Annotated[Filters, Depends(question.filters)],
         form: Annotated[Form | None, Query(alias="format", description="by default what the Accept header asks for")] = None,
     ) -> Response:
-        filters = Filters(_party(party), _instant("from", since, EARLIEST), _instant("to", until, LATEST))
         return await analytics.answer(question, filters, form or _accepted(request.headers.get("accept", "")))
 
     return answer
-
-
-def _party(text: str) -> str:
-    if text and not _PARTY.fullmatch(text):
-        raise _wrong(f"party: {text[:40]!r} is no party such as NL*TNM")
-    return text.upper()
-
-
-def _instant(name: str, text: str, default: Instant) -> Instant:
-    if not text:
-        return default
-    try:
-        return moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
-    except ValueError as fault:
-        raise _wrong(f"{name}: {text[:40]!r} is neither a day such as 2026-10-28 nor a DateTime") from fault
-
-
-def _wrong(message: str) -> Refusal:
-    return Refusal(400, Status.INVALID_PARAMETERS, message)
 
 
 def _accepted(accept: str) -> Form:

@@ -17,7 +17,9 @@ class RuleBroken(BaseModel):
     severity: str = Field(description="info, warning or error")
     findings: Count = Field(description="how often the rule spoke")
     objects: Count = Field(description="numerator: objects of which it spoke")
-    objects_of_party: Count = Field(description="denominator: objects of the party in this module")
+    objects_of_party: Count = Field(
+        description="denominator: objects of the party in this module; of locations, they and their EVSEs"
+    )
     share: Share = Field(description="objects over objects_of_party")
     first_at: datetime = Field(description="when the first of them arrived, UTC")
     last_at: datetime = Field(description="when the last of them arrived, UTC")
@@ -55,6 +57,12 @@ LEFT JOIN
     SELECT party, 'sessions' AS module, count() AS objects FROM sessions WHERE {OWNER} GROUP BY party
     UNION ALL
     SELECT party, 'cdrs' AS module, count() AS objects FROM cdrs WHERE {OWNER} AND {NO_TWINS} GROUP BY party
+    UNION ALL
+    SELECT party, 'locations' AS module, sum(1 + evses) AS objects FROM locations WHERE {OWNER} GROUP BY party
+    UNION ALL
+    SELECT party, 'tariffs' AS module, count() AS objects FROM tariffs WHERE {OWNER} GROUP BY party
+    UNION ALL
+    SELECT party, 'tokens' AS module, count() AS objects FROM tokens WHERE {OWNER} GROUP BY party
 ) AS o ON o.party = f.party AND o.module = f.module
 ORDER BY party, module, rule, severity
 """
@@ -69,10 +77,10 @@ QUESTION: Final = Question(
     path="findings",
     title="Findings by rule and party",
     grain="one row per party, module, rule and severity; from and to choose by the arrival of the event",
-    metric_version=1,
+    metric_version=2,
     sql=SQL,
     coverage=COVERAGE,
     counted="findings; each event's are kept, also those of events that changed nothing",
     row=RuleBroken,
-    projections=reads("sessions", "cdrs"),
+    projections=reads("locations", "sessions", "cdrs", "tariffs", "tokens"),
 )

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import statistics
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any, cast
@@ -13,8 +14,10 @@ import pytest
 from charging import entry, patch
 from outlet import OPERATOR, SECOND, House, house
 from receiver import cdr, session
+from samples import EVSE, LOCATION, TARIFF, TOKEN
 
 from api.analytics import Answered, questions
+from schemas.types import date_time
 from streams.ports import TableStore
 
 PATHS = [f"/analytics/{question.path}" for question in questions()]
@@ -42,7 +45,10 @@ def completed(session_id: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_every_question_is_found() -> None:
-    assert [question.path for question in questions()] == ["energy", "findings", "ledger", "sessions/by-status"]
+    assert [question.path for question in questions()] == [
+        *("cdrs/lateness", "cdrs/revenue", "charging", "energy", "evses/status", "findings", "ledger", "sessions/by-status"),
+        "utilisation",
+    ]
 
 
 async def test_sessions_by_status_state_numerator_and_denominator(home: House) -> None:
@@ -164,6 +170,124 @@ async def test_a_question_is_narrowed_by_owner_and_interval(home: House) -> None
     assert answer["filters"] == {"party": "NL*TNM", "from": "2026-09-20T00:00:00Z", "to": None}
 
 
+async def test_evses_stand_by_party_country_location_and_status(home: House) -> None:
+    charging = EVSE | {"uid": "2", "status": "CHARGING", "last_updated": "2026-01-31T12:00:00Z"}
+    await home.put("locations/NL/TNM/LOC1", LOCATION | {"evses": [EVSE, charging, EVSE | {"uid": "3"}]})
+    await home.put("locations/NL/TNM/LOC2", LOCATION | {"id": "LOC2", "country": "BEL", "evses": [charging]})
+    expected = {"party": "NL*TNM", "country": "NLD", "location_id": "loc1", "evses_of_place": 3}
+    assert (await rows(home, "evses/status"))[1:] == [
+        expected
+        | {"status": "AVAILABLE", "evses": 2, "share": pytest.approx(Decimal(2) / 3), "oldest": "2026-01-31T11:00:01.000000Z"},
+        expected
+        | {"status": "CHARGING", "evses": 1, "share": pytest.approx(Decimal(1) / 3), "oldest": "2026-01-31T12:00:00.000000Z"},
+    ]
+
+    async def counted(query: str) -> list[tuple[str, str, str, int, int]]:
+        found = await rows(home, f"evses/status?{query}")
+        return [(row["country"], row["location_id"], row["status"], row["evses"], row["evses_of_place"]) for row in found]
+
+    # A status narrows the rows, not what they are a share of.
+    assert await counted("status=CHARGING&country=nld") == [("NLD", "loc1", "CHARGING", 1, 3)]
+    assert await counted("location=LOC2") == [("BEL", "loc2", "CHARGING", 1, 1)]
+    assert await counted("status=CHARGING&by=party") == [("", "", "CHARGING", 2, 4)]
+    assert await counted("status=charging&by=country") == [("BEL", "", "CHARGING", 1, 1), ("NLD", "", "CHARGING", 1, 3)]
+    assert await counted("party=BE*BEC") == []
+    answer = await asked(home, "evses/status?status=CHARGING&location=LOC1")
+    assert answer["filters"] == {"party": None, "from": None, "to": None, "status": "CHARGING", "location": "loc1"}
+
+
+async def test_an_evse_that_left_its_location_is_not_counted(home: House) -> None:
+    await home.put("locations/NL/TNM/LOC1", LOCATION)
+    await home.put("locations/NL/TNM/LOC1", LOCATION | {"evses": [EVSE | {"uid": "new"}], "last_updated": "2026-02-01T00:00:00Z"})
+    (row,) = await rows(home, "evses/status")
+    assert (row["evses"], row["evses_of_place"]) == (1, 1)
+
+
+async def test_sessions_stand_on_the_local_day_of_their_location(home: House) -> None:
+    await home.put("locations/NL/TNM/LOC1", LOCATION)
+    await home.push(
+        session("S1", kwh=0.1, start_date_time="2026-03-28T22:59:59Z"),  # 23:59:59 on the 28th
+        session("S2", kwh=0.2, start_date_time="2026-03-28T23:00:00Z"),
+        completed("S3", kwh=0.4, start_date_time="2026-03-29T21:59:59Z", evse_uid="E2"),  # summer time by now
+        session("S4", kwh=8, start_date_time="2026-03-29T22:00:00Z"),
+        session("S5", kwh=1, start_date_time="2026-03-29T22:00:00Z", location_id="nowhere"),
+    )
+    found = await rows(home, "charging")
+    names = ("day", "location_id", "time_zone", "sessions", "completed", "energy_kwh", "evses")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        ("2026-03-28", "loc1", "Europe/Amsterdam", 1, 0, Decimal("0.1"), 1),
+        # 0.6000000000000001 in floats
+        ("2026-03-29", "loc1", "Europe/Amsterdam", 2, 1, Decimal("0.6"), 2),
+        ("2026-03-29", "nowhere", "", 1, 0, 1, 1),
+        ("2026-03-30", "loc1", "Europe/Amsterdam", 1, 0, 8, 1),
+    ]
+    (sunday,) = await rows(home, "charging?from=2026-03-29&to=2026-03-30&country=NLD")
+    assert (sunday["sessions"], sunday["energy_per_session_kwh"]) == (2, Decimal("0.3"))
+    coverage = (await asked(home, "charging"))["coverage"]
+    assert (coverage["counted"], coverage["known"]) == (4, 5)
+
+
+LATE = (14 * 60, 15 * 60, 15 * 60 + 1, 86_400, 3 * 86_400, 90 * 86_400, 90 * 86_400 + 1, -60)
+
+
+async def test_lateness_of_cdrs_is_exact_and_knows_its_limits(home: House) -> None:
+    for number, late in enumerate(LATE):
+        end = date_time(home.clock.now() - late * SECOND)
+        begun = "2026-01-01T00:00:00Z"
+        await home.post(cdr(f"C{number}", session_id=f"S{number}", start_date_time=begun, end_date_time=end, last_updated=end))
+    await home.post(cdr("unknown", session_id="U", start_date_time="1970-01-01T00:00:00Z", end_date_time="1970-01-01T00:00:00Z"))
+    credit = {"credit": True, "credit_reference_id": "C1", "total_cost": {"excl_vat": -10.0, "incl_vat": -12.1}}
+    await home.post(cdr("C1-1", session_id="S1", **credit))
+    answer = await asked(home, "cdrs/lateness")
+    (row,) = answer["rows"]
+    assert (row["party"], row["addressed_to"], row["cdrs"]) == ("NL*TNM", "DE*MSP", 8)
+    assert float(row["p50_s"]) == statistics.median(LATE)
+    assert float(row["p95_s"]) == pytest.approx(statistics.quantiles(LATE, n=20, method="inclusive")[18])
+    assert (row["within_15_min"], row["within_24_h"], row["within_72_h"], row["after_90_days"]) == (3, 5, 6, 1)
+    assert (row["share_within_24_h"], row["share_after_90_days"]) == (Decimal("0.625"), Decimal("0.125"))
+    assert (answer["coverage"]["counted"], answer["coverage"]["known"]) == (8, 9)
+
+
+async def test_revenue_stands_by_pair_and_currency(home: House) -> None:
+    to_rival = {"cdr_token": cdr()["cdr_token"] | {"country_code": "FR", "party_id": "RIV"}}
+    cost = {"excl_vat": 0.1, "incl_vat": 0.12}
+    credit = {"credit": True, "credit_reference_id": "C2", "total_cost": {"excl_vat": -0.2, "incl_vat": -0.24}, "total_energy": 2}
+    await home.post(
+        cdr("C1", session_id="S1", total_cost=cost, total_energy=0.5),
+        cdr("C2", session_id="S2", total_cost={"excl_vat": 0.2, "incl_vat": 0.24}, total_energy=2),
+        cdr("C2-1", session_id="S2", **credit),
+        cdr("C3", session_id="S3", currency="SEK", total_cost={"excl_vat": 0, "incl_vat": 0}, total_energy=0),
+        cdr("C4", session_id="S4", **to_rival),
+    )
+    found = await rows(home, "cdrs/revenue")
+    assert [(row["addressed_to"], row["currency"], row["cdrs"], row["credits"]) for row in found] == [
+        ("DE*MSP", "EUR", 2, 1),
+        ("DE*MSP", "SEK", 1, 0),
+        ("FR*RIV", "EUR", 1, 0),
+    ]
+    euros = found[0]
+    amounts = ("billed_before_taxes", "credited_before_taxes", "revenue_before_taxes", "taxes", "revenue", "energy_kwh")
+    # 0.30000000000000004 in floats
+    assert [euros[name] for name in amounts] == [*map(Decimal, ("0.3", "-0.2", "0.1", "0.02", "0.12", "0.5"))]
+    assert (euros["price_per_kwh"], found[1]["price_per_kwh"]) == (Decimal("0.2"), None)
+
+
+async def test_findings_of_every_module_are_counted(home: House) -> None:
+    ahead = "2027-01-01T00:00:00Z"
+    await home.put("locations/NL/TNM/LOC1", LOCATION | {"last_updated": ahead})
+    await home.put("tariffs/NL/TNM/12", TARIFF | {"last_updated": ahead})
+    await home.put("tokens/DE/MSP/04E1", TOKEN | {"last_updated": ahead}, by="msp")
+    found = await rows(home, "findings")
+    counted = {(row["party"], row["module"]): row["objects_of_party"] for row in found if row["rule"] == "clock_ahead"}
+    assert counted == {("NL*TNM", "locations"): 2, ("NL*TNM", "tariffs"): 1, ("DE*MSP", "tokens"): 1}
+
+
+async def test_a_status_that_is_none_is_refused(home: House) -> None:
+    for query in ("status=BROKEN", "country=NL", "country=N1D", "by=continent", f"location={'x' * 256}"):
+        reply = await home.get(f"/analytics/evses/status?{query}", OPERATOR)
+        assert (reply.status, reply.code) == (400, 2001), query
+
+
 async def test_filters_that_cannot_be_are_refused(home: House) -> None:
     for query in ("party=TNM", "party=' OR 1=1 --", "from=soon", "to=2026-13-01", "format=xml", "from=%00"):
         for path in PATHS:
@@ -172,12 +296,15 @@ async def test_filters_that_cannot_be_are_refused(home: House) -> None:
 
 
 async def test_an_answer_says_what_it_rests_on(home: House) -> None:
+    await home.put("locations/NL/TNM/LOC1", LOCATION)
     await home.push(session("S1"))
     await home.post(cdr("C1", session_id="S1"))
     for path in PATHS:
         answer = (await home.get(path, OPERATOR)).json
-        assert answer["as_of"] == "2026-09-21T14:13:22Z"
-        assert sum(answer["log_position"]["ocpi.charging"].values()) == 2
+        assert answer["as_of"] == "2026-09-21T14:13:23Z"
+        held = {topic: sum(lanes.values()) for topic, lanes in answer["log_position"].items()}
+        assert held
+        assert held.items() <= {"ocpi.charging": 2, "ocpi.locations": 1, "ocpi.tariffs": 0, "ocpi.tokens": 0}.items()
         assert answer["metric_version"] >= 1
         assert answer["grain"].startswith("one row per")
 
@@ -192,6 +319,7 @@ async def test_an_answer_never_claims_what_is_not_folded(home: House) -> None:
 
 
 async def test_every_answer_is_what_the_documentation_says(home: House) -> None:
+    await home.put("locations/NL/TNM/LOC1", LOCATION)
     await home.push(completed("S1"), session("S2", last_updated="2027-09-20T10:05:00Z"))
     await home.post(cdr("C1", session_id="S1"))
     for question in questions():
