@@ -13,7 +13,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import project, push, rebuild, serve
+from benchmarks import evses, project, push, rebuild, serve
 from benchmarks.frame import ROOT, Options, Result, Unavailable, machine
 
 BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]]
     "push-status": push.run_statuses,
     "project": project.run,
     "serve": serve.run,
+    "evses": evses.run,
     "rebuild": rebuild.run,
 }
 LAST: Final = ROOT / "benchmarks" / "results.json"

@@ -300,52 +300,53 @@ class Forms:
     def _statuses(self) -> Mapping[str, Envelope]:
         path = objects.LOCATION, objects.evse_uid(0)
         return {
-            status: _lifted(Module.LOCATIONS, Verb.PATCH, objects.evse_status(status), *path)
+            status: lifted(Module.LOCATIONS, Verb.PATCH, objects.evse_status(status), *path)
             for status in self._mix.locations.statuses
         }
 
     @cached_property
     def _evses(self) -> Mapping[int, Envelope]:
         return {
-            number: _lifted(Module.LOCATIONS, Verb.PUT, objects.evse(number), objects.LOCATION, objects.evse_uid(number))
+            number: lifted(Module.LOCATIONS, Verb.PUT, objects.evse(number), objects.LOCATION, objects.evse_uid(number))
             for number in range(max(self._mix.locations.evses))
         }
 
     @cached_property
     def _locations(self) -> Mapping[int, Envelope]:
         return {
-            evses: _lifted(Module.LOCATIONS, Verb.PUT, objects.location(evses), objects.LOCATION)
+            evses: lifted(Module.LOCATIONS, Verb.PUT, objects.location(evses), objects.LOCATION)
             for evses in set(self._mix.locations.evses)
         }
 
     @cached_property
     def _session_puts(self) -> list[Envelope]:
         ages = range(self._mix.sessions.events_per_key)
-        return [_lifted(Module.SESSIONS, Verb.PUT, objects.session(age), objects.ID) for age in ages]
+        return [lifted(Module.SESSIONS, Verb.PUT, objects.session(age), objects.ID) for age in ages]
 
     @cached_property
     def _session_patches(self) -> list[Envelope]:
         ages = range(self._mix.sessions.events_per_key)
-        return [_lifted(Module.SESSIONS, Verb.PATCH, objects.session_change(age), objects.ID) for age in ages]
+        return [lifted(Module.SESSIONS, Verb.PATCH, objects.session_change(age), objects.ID) for age in ages]
 
     @cached_property
     def _cdr(self) -> Envelope:
-        return _lifted(Module.CDRS, Verb.POST, objects.cdr(self._mix.sessions.events_per_key))
+        return lifted(Module.CDRS, Verb.POST, objects.cdr(self._mix.sessions.events_per_key))
 
     @cached_property
     def _token(self) -> Envelope:
-        return _lifted(Module.TOKENS, Verb.PUT, objects.token(), objects.UID, "RFID")
+        return lifted(Module.TOKENS, Verb.PUT, objects.token(), objects.UID, "RFID")
 
     @cached_property
     def _token_patch(self) -> Envelope:
-        return _lifted(Module.TOKENS, Verb.PATCH, objects.token_change(), objects.UID, "RFID")
+        return lifted(Module.TOKENS, Verb.PATCH, objects.token_change(), objects.UID, "RFID")
 
     @cached_property
     def _tariff(self) -> Envelope:
-        return _lifted(Module.TARIFFS, Verb.PUT, objects.tariff(), objects.ID)
+        return lifted(Module.TARIFFS, Verb.PUT, objects.tariff(), objects.ID)
 
 
-def _lifted(module: Module, verb: Verb, body: objects.Body, *ids: str) -> Envelope:
+def lifted(module: Module, verb: Verb, body: objects.Body, *ids: str) -> Envelope:
+    """Return the envelope of a body with its places, as the edge makes it; without `ids` the body alone tells them."""
     circumstances = Circumstances(connection="bench", origin="push", received_at=BEGIN)
     party = f"NL*{objects.PARTY}" if ids else None
     text = json.dumps(body, separators=(",", ":")).encode()
