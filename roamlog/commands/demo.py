@@ -26,7 +26,7 @@ def run(sessions: int, seed: int, as_json: bool) -> None:
 async def _watched(sessions: int, seed: int, *, silent: bool) -> Outcome:
     if silent:
         return await play(sessions, seed, lambda *_: None)
-    said = f"{sessions:,} charging sessions of three days, dirt included (seed {seed})"
+    said = f"200 sites in six countries, {sessions:,} charging sessions of three days, dirt included (seed {seed})"
     say(f"Two charge point operators and an eMSP around one roamlog: {said}.")
     if not sys.stdout.isatty():
         return await play(sessions, seed, _lines())
@@ -53,7 +53,7 @@ def _lines() -> Told:
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
     return {
-        "pushes": sum(operator.pushes for operator in outcome.operators),
+        "pushes": sum(platform.pushes for platform in outcome.platforms),
         "seconds": {
             "started": round(outcome.started_s, 3),
             "pushed": round(outcome.pushed_s, 3),

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from msgspec import Struct
 
+from roamlog.demo.card import Question
 from roamlog.demo.charging import Object
 from roamlog.demo.checker import differences, differing, named, total
 from roamlog.demo.platforms import OperatorPlatform, Platform
@@ -16,7 +18,7 @@ from roamlog.demo.world import Provider
 READ_WITHIN_S: Final = 30
 READ_BACK: Final = 25
 
-NAMES: Final = {"locations": "Locations", "tariffs": "Tariffs", "sessions": "Sessions", "cdrs": "CDRs"}
+NAMES: Final = {"locations": "Locations", "tariffs": "Tariffs", "tokens": "Tokens", "sessions": "Sessions", "cdrs": "CDRs"}
 
 
 class Check(Struct):
@@ -49,7 +51,7 @@ async def crawled(
         await asyncio.sleep(0.5)
     pages[module] = crawl.pages
     pages_said = "1 page" if crawl.pages == 1 else f"{crawl.pages} pages"
-    title = f"{len(crawl.objects):,} {NAMES[module]} on {pages_said} of the {whose} list equal what their owners believe"
+    title = f"{len(crawl.objects):,} {NAMES[module]} on {pages_said} of {whose} list equal what their owners believe"
     wrong = differences(believed, crawl.objects)
     if crawl.total != len(crawl.objects):
         wrong.append(f"X-Total-Count is {crawl.total:,}")
@@ -71,6 +73,23 @@ def for_provider(operators: Iterable[OperatorPlatform], module: str, provider: P
             case "cdrs":
                 objects += [cdr for story in stories for cdr in story.cdrs]
     return {named(one): one for one in objects}
+
+
+def authorized(questions: Sequence[Question], given: Sequence[Object | None]) -> Check:
+    """Compare the answers to real-time authorizations; each that allows has a reference of its own, and no other has one."""
+    wrong, references, counts = [], set[str](), Counter[str]()
+    for question, info in zip(questions, given, strict=True):
+        answer = dict(info or {})
+        reference = answer.pop("authorization_reference", None)
+        wanted = question.info or {}
+        counts[wanted.get("allowed", "unknown").lower()] += 1
+        wrong += [f"{question.step.path}: {one}" for one in differing(wanted, answer)]
+        if (reference is not None) != (wanted.get("allowed") == "ALLOWED") or reference in references:
+            wrong.append(f"{question.step.path}: authorization_reference is {reference!r}")
+        if reference is not None:
+            references.add(reference)
+    said = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    return Check(f"{len(questions)} authorizations in real time were answered rightly: {said}", wrong)
 
 
 def priced(sessions: Iterable[Object], tariffs: Iterable[Object]) -> Check:

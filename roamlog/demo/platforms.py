@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from roamlog.demo.card import Card, Question
 from roamlog.demo.charging import Object
 from roamlog.demo.offer import Offer
 from roamlog.demo.place import Place
@@ -182,6 +183,11 @@ class OperatorPlatform(Platform):
         """Push everything; `pushed` is called after each answer."""
         await self.push(self._first, self.script.lines, pushed)
 
+    async def ask(self, questions: Sequence[Question]) -> list[Object | None]:
+        """Return the AuthorizationInfo of every question, None where there is none."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=LINES), auto_decompress=False) as client:
+            return list(await asyncio.gather(*(self.send(client, question.step) for question in questions)))
+
     async def read_back(self, every: int) -> list[tuple[str, Object, Object | None]]:
         """Return id, what we believe and what the Receiver interface gives back, for about so many objects of a module."""
         wanted = [
@@ -203,11 +209,21 @@ class OperatorPlatform(Platform):
 
 
 class ProviderPlatform(Platform):
-    """Reads the Sender lists, as its drivers need it."""
+    """Pushes the Tokens of one eMSP, and reads the Sender lists, as its drivers need it."""
 
-    def __init__(self, provider: Provider, token: str, url: str) -> None:
+    def __init__(self, provider: Provider, token: str, url: str, cards: Sequence[Card]) -> None:
         super().__init__(token, url, encodes_token=True)
         self.provider = provider
+        self.cards = cards
+
+    @property
+    def requests(self) -> int:
+        """How many requests the Tokens take."""
+        return sum(len(card.steps) for card in self.cards)
+
+    async def run(self, pushed: Callable[[], None]) -> None:
+        """Push every Token; `pushed` is called after each answer."""
+        await self.push((), [card.steps for card in self.cards], pushed)
 
 
 def _some(of: Sequence[_T], count: int) -> Sequence[_T]:

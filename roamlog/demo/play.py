@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,11 +16,13 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from roamlog.demo.card import cards, questions
 from roamlog.demo.charging import Object
-from roamlog.demo.checks import READ_WITHIN_S, Check, crawled, figures, for_provider, priced, read_back
+from roamlog.demo.checker import named
+from roamlog.demo.checks import READ_WITHIN_S, Check, authorized, crawled, figures, for_provider, priced, read_back
 from roamlog.demo.offer import offer
 from roamlog.demo.place import places
-from roamlog.demo.platforms import OperatorPlatform, ProviderPlatform, Script
+from roamlog.demo.platforms import OperatorPlatform, Platform, ProviderPlatform, Script
 from roamlog.demo.story import stories
 from roamlog.demo.world import Operator, World, world
 from roamlog.errors import Failure
@@ -38,7 +40,7 @@ class Outcome(Struct):
     """All that the demo did and found."""
 
     world: World
-    operators: list[OperatorPlatform]
+    platforms: Sequence[Platform]
     started_s: float
     pushed_s: float
     folded_s: float
@@ -135,25 +137,34 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
         OperatorPlatform(operator, token, server.url, own)
         for operator, token, own in zip(made.operators, tokens[:2], written, strict=True)
     ]
-    provider = ProviderPlatform(made.provider, tokens[2], server.url)
+    issued = list(cards(made, seed, datetime.now(UTC).replace(microsecond=0)))
+    provider = ProviderPlatform(made.provider, tokens[2], server.url, issued)
+    platforms: list[OperatorPlatform | ProviderPlatform] = [*operators, provider]
 
-    requests = sum(operator.requests for operator in operators)
+    requests = sum(platform.requests for platform in platforms)
     done = 0
 
     def pushed() -> None:
         nonlocal done
         done += 1
-        told("pushing Tariffs, Locations, Sessions and CDRs", done, requests)
+        told("pushing Tariffs, Tokens, Locations, Sessions and CDRs", done, requests)
 
     began = time.perf_counter()
-    await asyncio.gather(*(operator.run(pushed) for operator in operators))
+    await asyncio.gather(*(platform.run(pushed) for platform in platforms))
     pushed_s = time.perf_counter() - began
     told("waiting for the tables", 0, 1)
     began = time.perf_counter()
     await _folded(server)
     folded_s = time.perf_counter() - began
 
-    checks = [Check("every request was answered as OCPI 2.2.1 prescribes", [one for o in operators for one in o.surprises])]
+    told("asking whether drivers may charge", 0, 1)
+    asked = [list(questions(operator, made, issued, seed)) for operator in made.operators]
+    infos = await asyncio.gather(*(operator.ask(own) for operator, own in zip(operators, asked, strict=True)))
+    await _folded(server)
+
+    surprises = [one for platform in platforms for one in platform.surprises]
+    checks = [Check("every request was answered as OCPI 2.2.1 prescribes", surprises)]
+    checks.append(authorized([one for own in asked for one in own], [info for own in infos for info in own]))
     told("reading back", 0, 4)
     checks.append(await read_back(operators))
     told("reading back", 1, 4)
@@ -161,7 +172,7 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     checks += figures(operators, analytics)
     told("reading back", 2, 4)
     refusals = _decode(await _run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
-    refused = sum(operator.refused for operator in operators)
+    refused = sum(platform.refused for platform in platforms)
     kept = refusals["total"]
     checks.append(
         Check(f"all {refused:,} refused requests are kept with their reason", [] if kept == refused else [f"{kept:,} are kept"])
@@ -173,16 +184,18 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     served: dict[str, list[Object]] = {}
     for module in ("locations", "tariffs", "sessions", "cdrs"):
         believed = for_provider(operators, module, made.provider)
-        check, served[module] = await crawled(provider, "eMSP's", module, believed, pages)
+        check, served[module] = await crawled(provider, "the eMSP's", module, believed, pages)
         checks.append(check)
-    checks.append(priced(served["sessions"], served["tariffs"]))
+    own_tokens = {named(card.token): card.token for card in issued}
+    check, _ = await crawled(operators[0], f"{made.operators[0].name}'s", "tokens", own_tokens, pages)
+    checks += [check, priced(served["sessions"], served["tariffs"])]
     told("verifying", 0, 1)
     verified = (await verifying).decode().strip()
     told("stopping", 0, 1)
     stopped_s = await server.stop()
     return Outcome(
         world=made,
-        operators=operators,
+        platforms=platforms,
         started_s=started_s,
         pushed_s=pushed_s,
         folded_s=folded_s,

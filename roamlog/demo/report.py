@@ -21,12 +21,12 @@ def report(outcome: Outcome, console: "Console") -> None:
     _speed(outcome, console)
     answers = Counter[tuple[str, str, int, int]]()
     dirt = Counter[tuple[str, str]]()
-    for operator in outcome.operators:
-        answers += operator.answers
-        dirt += operator.dirt
+    for platform in outcome.platforms:
+        answers += platform.answers
+        dirt += platform.dirt
     console.print(
         _table(
-            "What the operators were answered",
+            "What the platforms were answered",
             ("request", "HTTP", "OCPI", "requests"),
             [(f"{verb} {module}", http, code, f"{count:,}") for (module, verb, http, code), count in sorted(answers.items())],
             right=("HTTP", "OCPI", "requests"),
@@ -125,8 +125,8 @@ def report(outcome: Outcome, console: "Console") -> None:
 
 
 def _speed(outcome: Outcome, console: "Console") -> None:
-    seconds = sorted(one for operator in outcome.operators for one in operator.seconds)
-    pushes = sum(operator.pushes for operator in outcome.operators)
+    seconds = sorted(one for platform in outcome.platforms for one in platform.seconds)
+    pushes = sum(platform.pushes for platform in outcome.platforms)
     middle, late = seconds[len(seconds) // 2], seconds[len(seconds) * 99 // 100]
     console.print(
         Text(

@@ -13,6 +13,7 @@ REFUSED: Final = ((200, 2001),)
 NOT_JSON: Final = ((400, 2001),)
 NOT_THERE: Final = ((404, 2001),)
 NO_LOCATION: Final = ((404, 2003),)
+NO_TOKEN: Final = ((404, 2004),)
 NOT_ALLOWED: Final = ((405, 2000),)
 UNKNOWN: Final = ((401, 2000),)
 

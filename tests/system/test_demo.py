@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 from serving import command
 
+from roamlog.demo.card import cards, questions
 from roamlog.demo.checker import differences, differing
-from roamlog.demo.checks import Check, priced
+from roamlog.demo.checks import Check, authorized, priced
 from roamlog.demo.offer import offer
 from roamlog.demo.place import Place, places
 from roamlog.demo.step import TAKEN
@@ -44,6 +45,8 @@ def test_the_demo_ends_well_and_prints_what_it_checked() -> None:
     for line in (
         "✓ every request was answered",
         "192 Locations on 1 page of the eMSP's list equal",
+        "367 Tokens on 1 page of Wattspoor's list equal",
+        "80 authorizations in real time were answered rightly: ",
         "12 Tariffs on 1 page of the eMSP's list equal",
         "Sessions on 1 page of the eMSP's list equal",
         "✓ roamlog verify:",
@@ -57,7 +60,7 @@ def test_the_demo_as_json_holds_every_figure_and_check() -> None:
     done = command("demo", "--sessions", "50", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert [check["wrong"] for check in said["checks"]] == [[]] * 10
+    assert [check["wrong"] for check in said["checks"]] == [[]] * 12
     assert sum(row["sessions"] for row in said["analytics"]["sessions/by-status"]) == 50
 
 
@@ -143,6 +146,37 @@ def test_the_tariffs_are_clean_ocpi_but_for_what_is_refused() -> None:
     for step in steps:
         if step.verb == "PUT" and step.wants == TAKEN:
             assert dialect.lift(Module("tariffs"), Verb("PUT"), step.body).findings == ()
+
+
+def test_the_tokens_are_clean_ocpi_but_for_what_is_refused() -> None:
+    dialect = discover()["2.2.1"]
+    steps = [step for card in cards(world(1), 1, NOW) for step in card.steps]
+    assert {step.dirt for step in steps} == {
+        *("", "duplicate", "broken JSON", "value that OCPI does not know", "late PATCH of a blocked Token"),
+    }
+    for step in steps:
+        if step.wants == TAKEN:
+            assert dialect.lift(Module("tokens"), Verb(step.verb), step.body).findings == ()
+
+
+def test_an_authorization_that_is_answered_wrongly_is_found() -> None:
+    made = world(1)
+    asked = list(questions(made.operators[0], made, list(cards(made, 1, NOW)), 1))
+    given = [
+        one.info and one.info | ({"authorization_reference": str(number)} if one.info["allowed"] == "ALLOWED" else {})
+        for number, one in enumerate(asked)
+    ]
+    assert authorized(asked, given).wrong == []
+    allowed = next(number for number, info in enumerate(given) if info and info["allowed"] == "ALLOWED")
+    right = given[allowed]
+    assert right is not None
+    path = asked[allowed].step.path
+    for wrong, said in (
+        (right | {"allowed": "BLOCKED"}, "/allowed is 'BLOCKED', not 'ALLOWED'"),
+        ({name: value for name, value in right.items() if name != "authorization_reference"}, "authorization_reference is None"),
+    ):
+        assert authorized(asked, [*given[:allowed], wrong, *given[allowed + 1 :]]).wrong == [f"{path}: {said}"]
+    assert len(authorized(asked[-1:], [right]).wrong) == len(right)
 
 
 def test_a_session_that_costs_a_cent_too_much_is_found() -> None:
