@@ -190,7 +190,7 @@ def drawn() -> list[tuple[str, dict[str, list[Told]], int]]:
     """Return histories as hypothesis draws them."""
     found: list[tuple[str, dict[str, list[Told]], int]] = []
 
-    @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
     @given(histories())
     def collect(history: tuple[str, dict[str, list[Told]], int]) -> None:
         found.append(history)
