@@ -107,11 +107,6 @@ class Folder:
         self.run.opening = 0
         self.save()
 
-    def condemn_tables(self) -> None:
-        """Record that the tables cannot be used as they are: the next process sets them aside."""
-        self.run.opening = DEATHS
-        self.save()
-
     def set_aside(self) -> Path:
         """Move tables that cannot be used to `clickhouse.broken-N`; returns where they are now."""
         number = 1

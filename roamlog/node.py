@@ -16,7 +16,7 @@ from ingest.existence import Existence
 from ingest.partners import PartnerRegistry
 from ingest.push import Push
 from ingest.secrets import Secrets
-from roamlog.errors import Failure, Unusable, first_of
+from roamlog.errors import Unusable, first_of
 from roamlog.folder import FREE_BYTES, Folder
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
@@ -25,9 +25,9 @@ from streams.catalogue import projections
 from streams.clock import SystemClock
 from streams.logs.local import LocalLog, LogDamaged, LogInUse, LogMismatch
 from streams.metrics import Metrics
-from streams.ports import Clock, LogUnavailable, Position, StoreUnavailable, TableStore
+from streams.ports import Clock, LogUnavailable, Position, StoreDamaged, StoreUnavailable
 from streams.runtimes.embedded import Embedded
-from streams.stores.clickhouse import ClickHouseStore, StoreDamaged, StoreError
+from streams.stores.clickhouse import ClickHouseStore, StoreError
 
 _say: Final = logging.getLogger("roamlog")
 
@@ -35,12 +35,16 @@ _say: Final = logging.getLogger("roamlog")
 class Tables:
     """What hangs on the table store: the runtime that fills the tables, and whoever reads them."""
 
-    def __init__(self, store: TableStore, runtime: Embedded, lookup: DocumentLookup, push: Push, log: LocalLog) -> None:
+    def __init__(self, store: ClickHouseStore, runtime: Embedded, lookup: DocumentLookup, push: Push, log: LocalLog) -> None:
         self.store = store
         self.runtime = runtime
         self.lookup = lookup
         self.push = push
         self._log = log
+
+    async def watch(self) -> NoReturn:
+        """Wait until anybody who reads the tables meets damage, and raise it: whoever holds them open begins anew."""
+        raise await self.store.damage()
 
     @contextlib.asynccontextmanager
     async def folding(self) -> AsyncIterator[None]:
@@ -100,10 +104,15 @@ class Node:
         return self._tables
 
     @contextlib.asynccontextmanager
-    async def with_tables(self, public_url: str = "") -> AsyncIterator[Tables]:
-        """Open the tables, healing what is broken, for the length of the block. Raises Failure in a sentence."""
+    async def with_tables(self, public_url: str = "", stop: asyncio.Event | None = None) -> AsyncIterator[Tables]:
+        """Open the tables for the length of the block. Raises Failure in a sentence.
+
+        Tables that prove damaged, now or within the block, are moved aside, and the command begins anew, so that the log fills
+        others; it ends instead where `stop` is set by then.
+        """
         had = self.folder.tables.exists()
-        store = await _open_store(self.folder, had)
+        damage: BaseException | None = None
+        store = await _open_store(self.folder, had, stop)
         try:
             runtime = Embedded(
                 self.log,
@@ -117,7 +126,7 @@ class Node:
             try:
                 await runtime.start()
             except StoreDamaged as fault:
-                _begin_anew(self.folder, fault, had)
+                _begin_anew(self.folder, fault, had, stop)
             lookup = DocumentLookup(store)
             push = Push(
                 log=self.log,
@@ -134,17 +143,16 @@ class Node:
             try:
                 yield self._tables
             except (Exception, BaseExceptionGroup) as faults:
-                first = first_of(faults)
-                if not _is_damage(first):
+                damage = first_of(faults)
+                if not _is_damage(damage):
                     raise
-                self.folder.condemn_tables()
-                again = "begin again, and the log makes them anew"
-                raise Failure(f"the tables cannot be read ({_in_short(first)}); {again}") from faults
             finally:
                 self._tables = None
                 await runtime.close()
         finally:
             await store.close()
+        if damage is not None:
+            _begin_anew(self.folder, damage, had, stop)
         self.folder.tables_closed()
 
 
@@ -175,7 +183,7 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
         await log.close()
 
 
-async def _open_store(folder: Folder, had: bool) -> ClickHouseStore:
+async def _open_store(folder: Folder, had: bool, stop: asyncio.Event | None) -> ClickHouseStore:
     """Return the tables' store; what cannot be read is moved aside, and the runtime makes it again from the log."""
     doubt = folder.begin_tables()
     if doubt == "power" and had:
@@ -187,21 +195,26 @@ async def _open_store(folder: Folder, had: bool) -> ClickHouseStore:
         if doubt == "crash":
             await store.query("SELECT 1")
     except StoreDamaged as fault:
-        _begin_anew(folder, fault, had)
+        _begin_anew(folder, fault, had, stop)
     except StoreUnavailable as fault:
         raise Unusable(str(fault)) from fault
     folder.tables_opened()
     return store
 
 
-def _begin_anew(folder: Folder, fault: StoreDamaged, had: bool) -> NoReturn:
-    """Move the tables aside and run the command anew, as it was called: one process opens one ClickHouse folder in its life."""
+def _begin_anew(folder: Folder, fault: BaseException, had: bool, stop: asyncio.Event | None) -> NoReturn:
+    """Move the tables aside and run the command anew, as it was called: one process opens one ClickHouse folder in its life.
+
+    A process that was asked to stop meanwhile ends.
+    """
     if shutil.disk_usage(folder.path).free < FREE_BYTES:
         raise Unusable(f"the disk of {folder.path} is full; free some space") from fault
     if not had:  # tables that were made just now: to make them again would fail again, for ever
         raise Unusable(f"the tables in {folder.path} cannot be made ({_in_short(fault)}); is its disk sound?") from fault
     aside = folder.set_aside()
     _say.warning("the tables cannot be read (%s); they lie in %s now, and the log makes them again", _in_short(fault), aside)
+    if stop is not None and stop.is_set():
+        raise SystemExit(0)
     logging.shutdown()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

@@ -16,7 +16,7 @@ from roamlog.errors import Failure, Unusable
 from schemas import rejected as rejections
 from schemas.rejected import Rejected
 from schemas.types import Module, date_time, party_of
-from streams.ports import LogUnavailable, StoreUnavailable, TopicPartition
+from streams.ports import LogUnavailable, StoreDamaged, StoreUnavailable, TopicPartition
 from streams.topics import REJECTED, partition_of
 from streams.verify import Difference
 
@@ -339,8 +339,13 @@ def failure_of(fault: BaseException) -> Failure | None:
             return fault
         case InvalidPartner() | InvalidToken():
             return Unusable(str(fault))
-        case IngestError() | LogUnavailable() | StoreUnavailable():
+        case IngestError() | LogUnavailable():
             return Failure(str(fault))
+        case StoreDamaged():
+            return Failure("the tables cannot be read, so they are made anew from the log now; run the command again")
+        case StoreUnavailable():
+            said = (str(fault).strip().splitlines() or [""])[0][:200]
+            return Failure(f"the tables cannot be used now ({said}); is there room on the disk?")
         case _:
             return None
 

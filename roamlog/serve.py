@@ -76,7 +76,7 @@ async def _serve(folder: Folder, settings: Settings, listener: socket.socket, st
     first = not (folder.path / secrets.FILE).exists()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with opened(folder, settings) as node, node.with_tables(url) as tables:
+    async with opened(folder, settings) as node, node.with_tables(url, stop) as tables:
         from roamlog.app import application
 
         with admin.listening(folder.path) as commands:
@@ -102,6 +102,7 @@ async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", st
     folded = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         projecting = tasks.create_task(tables.runtime.run(folded), name="projector")
+        watching = tasks.create_task(tables.watch(), name="damage")
         following = tasks.create_task(node.registry.follow(), name="partners")
         serving = [tasks.create_task(server.main_loop(), name="server") for server in (front, back)]
         try:
@@ -112,6 +113,7 @@ async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", st
                 server.should_exit = True
             await asyncio.gather(front.shutdown(), back.shutdown(), *serving, return_exceptions=True)
             following.cancel()
+            watching.cancel()
             folded.set()
             await asyncio.wait({projecting}, timeout=ROUND_S)
             # It waits for a store that cannot take rows now, as on a full disk; what it had not finished it does again.
