@@ -25,7 +25,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command(*arguments: str, timeout_s: float = 120, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, timeout_s: float = 120, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `roamlog …` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "roamlog.cli", *arguments],
@@ -49,13 +51,7 @@ class Serve:
     async def start(self, environment: Mapping[str, str] | None = None) -> float:
         """Start it and return after how many seconds it answered."""
         began = time.monotonic()
-        with (self.data.parent / f"{self.data.name}.serve.log").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "roamlog.cli", "serve", "--data", str(self.data), "--port", str(self.port)],
-                stdout=output,
-                stderr=output,
-                env=os.environ | dict(environment or {}),
-            )
+        self.process = self._spawn(environment)
         async with aiohttp.ClientSession() as client:
             while time.monotonic() - began < STARTED_WITHIN_S:
                 if self.process.poll() is not None:
@@ -68,6 +64,15 @@ class Serve:
                     pass
                 await asyncio.sleep(0.02)
         raise AssertionError(f"serve did not answer within {STARTED_WITHIN_S} s: {self.output()[-2000:]}")
+
+    def _spawn(self, environment: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+        with (self.data.parent / f"{self.data.name}.serve.log").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "roamlog.cli", "serve", "--data", str(self.data), "--port", str(self.port)],
+                stdout=output,
+                stderr=output,
+                env=os.environ | dict(environment or {}),
+            )
 
     def output(self) -> str:
         """Return all that it printed."""
