@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from roamlog.demo.card import Question
 from roamlog.demo.charging import Object
-from roamlog.demo.checker import differences, differing, named, total
+from roamlog.demo.checker import differences, differing, named
 from roamlog.demo.platforms import OperatorPlatform, Platform
 from roamlog.demo.world import Provider
 
@@ -116,40 +116,3 @@ def _price(tariff: Object, kwh: Decimal) -> Object:
 
 def _cents(amount: Decimal) -> Decimal:
     return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def figures(operators: Iterable[OperatorPlatform], analytics: Mapping[str, list[Object]]) -> list[Check]:
-    """Compare the analytics with sums over what the operators believe."""
-    wrong_status, wrong_energy = [], []
-    for operator in operators:
-        party = operator.operator.party
-        sessions = [story.session for story in operator.script.stories]
-        cdrs = [cdr for story in operator.script.stories for cdr in story.cdrs]
-        for row in (row for row in analytics["sessions/by-status"] if row["party"] == party):
-            own = [one for one in sessions if one["status"] == row["status"]]
-            wanted = {"sessions": len(own), "energy_kwh": total(one["kwh"] for one in own)}
-            wrong_status += [f"{party} {row['status']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
-        for row in (row for row in analytics["energy"] if row["party"] == party):
-            begun = [one for one in sessions if one["start_date_time"][:10] == row["day"]]
-            billed = [one for one in cdrs if one["start_date_time"][:10] == row["day"]]
-            wanted = {
-                "sessions": len(begun),
-                "energy_kwh": total(one["kwh"] for one in begun),
-                "cost_before_taxes": total(one["total_cost"]["excl_vat"] for one in begun),
-                "cdrs": sum("credit" not in one for one in billed),
-                "credits": sum("credit" in one for one in billed),
-                "billed_energy_kwh": total(-one["total_energy"] if "credit" in one else one["total_energy"] for one in billed),
-                "billed_before_taxes": total(one["total_cost"]["excl_vat"] for one in billed),
-                "billed_taxes": total(one["total_cost"]["incl_vat"] - one["total_cost"]["excl_vat"] for one in billed),
-            }
-            wrong_energy += [f"{party} {row['day']}: {one}" for one in differing(wanted, {name: row[name] for name in wanted})]
-        counted = sum(row["sessions"] for row in analytics["sessions/by-status"] if row["party"] == party)
-        if counted != len(sessions):
-            wrong_status.append(f"{party} has {len(sessions)} Sessions, {counted} are counted")
-        of_days = sum(row["sessions"] for row in analytics["energy"] if row["party"] == party)
-        if of_days != len(sessions):
-            wrong_energy.append(f"{party} has {len(sessions)} Sessions, the days hold {of_days}")
-    return [
-        Check("Sessions by status agree with the operators' books", wrong_status),
-        Check("energy, cost and bills by day agree with the operators' books, to the last digit", wrong_energy),
-    ]

@@ -125,8 +125,8 @@ class _Writer:
     def ends(self, now: datetime) -> None:
         """Let happen what the site's number says; nothing for most."""
         last = datetime.fromisoformat(self.location["last_updated"])
-        at = last + (now - last) // 2
-        then = at + (now - at) // 2
+        at = _halfway(last, now)
+        then = _halfway(at, now)
         evses = self.location["evses"]
         free = next((one for one in evses if one["status"] == "AVAILABLE"), None)
         match self._site.number % _EVERY:
@@ -165,6 +165,11 @@ class _Writer:
 
     def _patch(self, below: str, fields: Object) -> None:
         self.steps.append(Step("PATCH", self._path + below, encode(fields)))
+
+
+def _halfway(since: datetime, until: datetime) -> datetime:
+    """Return a whole second, because OCPI's DateTime is written in seconds here."""
+    return since + timedelta(seconds=int((until - since).total_seconds()) // 2)
 
 
 def _location(operator: Operator, site: Site, at: datetime) -> Object:

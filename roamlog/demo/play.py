@@ -19,7 +19,8 @@ from msgspec import Struct
 from roamlog.demo.card import cards, questions
 from roamlog.demo.charging import Object
 from roamlog.demo.checker import named
-from roamlog.demo.checks import READ_WITHIN_S, Check, authorized, crawled, figures, for_provider, priced, read_back
+from roamlog.demo.checks import READ_WITHIN_S, Check, authorized, crawled, for_provider, priced, read_back
+from roamlog.demo.figures import Times, figures
 from roamlog.demo.offer import offer
 from roamlog.demo.place import places
 from roamlog.demo.platforms import OperatorPlatform, Platform, ProviderPlatform, Script
@@ -29,6 +30,19 @@ from roamlog.errors import Failure
 
 STARTED_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
+
+QUESTIONS: Final = {
+    "sessions/by-status": "",
+    "energy": "",
+    "ledger": "",
+    "findings": "",
+    "evses/status": "?by=country",
+    "utilisation": "",
+    "charging": "",
+    "cdrs/revenue": "",
+    "cdrs/lateness": "",
+}
+"""What the demo asks of the analytics, and how it is narrowed."""
 
 Told = Callable[[str, int, int], None]
 """Called with what happens now, and how much of how much is done."""
@@ -119,12 +133,15 @@ async def play(sessions: int, seed: int, told: Told) -> Outcome:
 
 
 async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome:
-    made = world(seed)
+    made, now = world(seed), datetime.now(UTC).replace(microsecond=0)
     told("starting roamlog serve", 0, 1)
     shares = (sessions - sessions * 2 // 5, sessions * 2 // 5)
     # The platforms write their stories while the server starts.
     writing = asyncio.gather(
-        *(asyncio.to_thread(_written, made, operator, share, seed) for operator, share in zip(made.operators, shares, strict=True))
+        *(
+            asyncio.to_thread(_written, made, operator, share, seed, now)
+            for operator, share in zip(made.operators, shares, strict=True)
+        )
     )
     started_s = await server.start()
     written = await writing
@@ -137,7 +154,7 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
         OperatorPlatform(operator, token, server.url, own)
         for operator, token, own in zip(made.operators, tokens[:2], written, strict=True)
     ]
-    issued = list(cards(made, seed, datetime.now(UTC).replace(microsecond=0)))
+    issued = list(cards(made, seed, now))
     provider = ProviderPlatform(made.provider, tokens[2], server.url, issued)
     platforms: list[OperatorPlatform | ProviderPlatform] = [*operators, provider]
 
@@ -149,9 +166,10 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
         done += 1
         told("pushing Tariffs, Tokens, Locations, Sessions and CDRs", done, requests)
 
-    began = time.perf_counter()
+    began, pushing_from = time.perf_counter(), datetime.now(UTC)
     await asyncio.gather(*(platform.run(pushed) for platform in platforms))
     pushed_s = time.perf_counter() - began
+    pushed_between = (pushing_from, datetime.now(UTC))
     told("waiting for the tables", 0, 1)
     began = time.perf_counter()
     await _folded(server)
@@ -168,8 +186,8 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     told("reading back", 0, 4)
     checks.append(await read_back(operators))
     told("reading back", 1, 4)
-    analytics = {path: await _analytics(server, path) for path in ("sessions/by-status", "energy", "ledger", "findings")}
-    checks += figures(operators, analytics)
+    analytics = {path: await _analytics(server, path + narrowed) for path, narrowed in QUESTIONS.items()}
+    checks += figures(operators, analytics, Times(now, *pushed_between))
     told("reading back", 2, 4)
     refusals = _decode(await _run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
     refused = sum(platform.refused for platform in platforms)
@@ -208,8 +226,7 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     )
 
 
-def _written(made: World, operator: Operator, count: int, seed: int) -> Script:
-    now = datetime.now(UTC).replace(microsecond=0)
+def _written(made: World, operator: Operator, count: int, seed: int, now: datetime) -> Script:
     told = list(stories(made, operator, count, seed, now))
     return Script(offer(operator), list(places(made, operator, [story.charging for story in told], seed, now)), told)
 

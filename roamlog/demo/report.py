@@ -1,6 +1,6 @@
 """What the demo prints: only what was measured, read back or compared."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,7 @@ def report(outcome: Outcome, console: "Console") -> None:
             right=figures,
         )
     )
+    _of_sites(outcome, console)
     balances = ("entries", "kWh billed", "billed", "taxes")
     console.print(
         _table(
@@ -122,6 +123,78 @@ def report(outcome: Outcome, console: "Console") -> None:
             console.print(Text(f"    … and {len(check.wrong) - SHOWN:,} more"))
     console.print(Text(f"✓ roamlog verify: {outcome.verified}", style="green"))
     console.print(Text(f"✓ SIGTERM ended serve in {outcome.stopped_s:.1f} s with exit code 0", style="green"))
+
+
+def _of_sites(outcome: Outcome, console: "Console") -> None:
+    console.print(
+        _table(
+            "EVSEs now by country and status  (GET /analytics/evses/status?by=country)",
+            ("party", "country", "status", "EVSEs", "share", "oldest"),
+            [
+                (row["party"], row["country"], row["status"], row["evses"], f"{float(row['share']):.1%}", row["oldest"][:19])
+                for row in outcome.analytics["evses/status"]
+            ],
+            right=("EVSEs", "share"),
+        )
+    )
+    seconds: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    columns = {"calendar_s": "hours", "occupied_s": "occupied", "out_of_service_s": "out of service", "no_data_s": "no data"}
+    for row in outcome.analytics["utilisation"]:
+        seconds[row["day"], row["time_zone"]].update({column: int(row[column]) for column in columns} | {"evses": 1})
+    console.print(
+        _table(
+            "Use of EVSEs by local day, each on its own clock  (summed from GET /analytics/utilisation)",
+            ("day", "time zone", "EVSEs", *columns.values(), "utilisation"),
+            [
+                (
+                    *of,
+                    told["evses"],
+                    *(f"{told[column] / 3600:,.1f}" for column in columns),
+                    f"{told['occupied_s'] / told['calendar_s']:.1%}",
+                )
+                for of, told in sorted(seconds.items())
+            ],
+            right=("EVSEs", *columns.values(), "utilisation"),
+        )
+    )
+    busiest = sorted(outcome.analytics["charging"], key=lambda row: row["energy_kwh"], reverse=True)[:5]
+    console.print(
+        _table(
+            "The busiest days of Locations  (from GET /analytics/charging)",
+            ("day", "party", "Location", "time zone", "sessions", "kWh"),
+            [
+                (*(row[name] for name in ("day", "party", "location_id", "time_zone", "sessions")), f"{row['energy_kwh']:,.3f}")
+                for row in busiest
+            ],
+            right=("sessions", "kWh"),
+        )
+    )
+    figures = ("CDRs", "credits", "kWh billed", "billed", "taxes", "per kWh", "after (median)", "within 24 h", "within 72 h")
+    lateness = {(row["party"], row["addressed_to"]): row for row in outcome.analytics["cdrs/lateness"]}
+    console.print(
+        _table(
+            "CDRs: what they bill in EUR, and how late they came  (GET /analytics/cdrs/revenue, /analytics/cdrs/lateness)",
+            ("CPO", "eMSP", *figures),
+            [
+                (
+                    row["party"],
+                    row["addressed_to"],
+                    f"{row['cdrs']:,}",
+                    row["credits"],
+                    f"{row['energy_kwh']:,.3f}",
+                    f"{row['revenue_before_taxes']:,.2f}",
+                    f"{row['taxes']:,.2f}",
+                    f"{float(row['price_per_kwh'] or 0):.4f}",
+                    f"{float(late['p50_s']) / 3600:.1f} h",
+                    f"{float(late['share_within_24_h']):.1%}",
+                    f"{float(late['share_within_72_h']):.1%}",
+                )
+                for row in outcome.analytics["cdrs/revenue"]
+                for late in [lateness[row["party"], row["addressed_to"]]]
+            ],
+            right=figures,
+        )
+    )
 
 
 def _speed(outcome: Outcome, console: "Console") -> None:

@@ -2,8 +2,10 @@
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from serving import command
@@ -11,8 +13,11 @@ from serving import command
 from roamlog.demo.card import cards, questions
 from roamlog.demo.checker import differences, differing
 from roamlog.demo.checks import Check, authorized, priced
+from roamlog.demo.figures import Times, Wanted, compared, figures, seconds_by_day
 from roamlog.demo.offer import offer
-from roamlog.demo.place import Place, places
+from roamlog.demo.place import Change, Place, places
+from roamlog.demo.platforms import OperatorPlatform, Script
+from roamlog.demo.play import QUESTIONS
 from roamlog.demo.step import TAKEN
 from roamlog.demo.story import Story, stories
 from roamlog.demo.world import world
@@ -47,6 +52,8 @@ def test_the_demo_ends_well_and_prints_what_it_checked() -> None:
         "192 Locations on 1 page of the eMSP's list equal",
         "367 Tokens on 1 page of Wattspoor's list equal",
         "80 authorizations in real time were answered rightly: ",
+        "EVSEs by status and country agree",
+        "local days of EVSEs are used as the operators saw it, to the second",
         "12 Tariffs on 1 page of the eMSP's list equal",
         "Sessions on 1 page of the eMSP's list equal",
         "✓ roamlog verify:",
@@ -60,7 +67,7 @@ def test_the_demo_as_json_holds_every_figure_and_check() -> None:
     done = command("demo", "--sessions", "50", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert [check["wrong"] for check in said["checks"]] == [[]] * 12
+    assert [check["wrong"] for check in said["checks"]] == [[]] * 17
     assert sum(row["sessions"] for row in said["analytics"]["sessions/by-status"]) == 50
 
 
@@ -177,6 +184,40 @@ def test_an_authorization_that_is_answered_wrongly_is_found() -> None:
     ):
         assert authorized(asked, [*given[:allowed], wrong, *given[allowed + 1 :]]).wrong == [f"{path}: {said}"]
     assert len(authorized(asked[-1:], [right]).wrong) == len(right)
+
+
+def test_every_figure_that_is_missing_is_found() -> None:
+    operators = []
+    for operator in world(1).operators:
+        own = [story for story in told(1) if story.charging.operator == operator]
+        script = Script(offer(operator), [place for place in placed(1) if place.site in operator.sites], own)
+        operators.append(OperatorPlatform(operator, "token", "http://127.0.0.1:1", script))
+    found = figures(operators, {path: [] for path in QUESTIONS}, Times(NOW, NOW, NOW))
+    assert len(found) == 7
+    assert all(check.wrong for check in found)
+
+
+def test_rows_are_compared_by_their_key() -> None:
+    wanted: Wanted = {("NL*WSP", "NLD"): {"evses": 3}}
+    row = {"party": "NL*WSP", "country": "NLD", "evses": 3}
+    key = ("party", "country")
+    assert compared(wanted, [row], key) == []
+    assert compared(wanted, [row, row], key) == ["NL*WSP NLD has two rows"]
+    assert compared(wanted, [row, row | {"country": "BEL"}], key) == ["NL*WSP BEL should have no row"]
+    assert compared(wanted, [], key) == ["NL*WSP NLD has no row"]
+    assert compared(wanted, [row | {"evses": 4}], key) == ["NL*WSP NLD: /evses is 4, not 3"]
+
+
+def test_a_status_is_counted_by_the_clock_of_its_site_for_a_day_at_most() -> None:
+    # In the night to 2026-10-25 the clocks of Amsterdam are put back: the day begins at 22:00 UTC and has 25 hours.
+    changes = [
+        Change("1", datetime(2026, 10, 24, 22, tzinfo=UTC), "AVAILABLE"),
+        Change("1", datetime(2026, 10, 25, 20, tzinfo=UTC), "CHARGING"),
+    ]
+    assert seconds_by_day(changes, ZoneInfo("Europe/Amsterdam")) == {
+        date(2026, 10, 25): Counter(AVAILABLE=22 * 3600, CHARGING=3 * 3600),
+        date(2026, 10, 26): Counter(CHARGING=21 * 3600),
+    }
 
 
 def test_a_session_that_costs_a_cent_too_much_is_found() -> None:
