@@ -180,6 +180,9 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     infos = await asyncio.gather(*(operator.ask(own) for operator, own in zip(operators, asked, strict=True)))
     await _folded(server)
 
+    # Nothing comes any more: the log is folded anew while everything is read back.
+    verifying = asyncio.create_task(_run("verify", "--data", str(server.data)))
+    listing = asyncio.create_task(_run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
     surprises = [one for platform in platforms for one in platform.surprises]
     checks = [Check("every request was answered as OCPI 2.2.1 prescribes", surprises)]
     checks.append(authorized([one for own in asked for one in own], [info for own in infos for info in own]))
@@ -189,15 +192,13 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     analytics = {path: await _analytics(server, path + narrowed) for path, narrowed in QUESTIONS.items()}
     checks += figures(operators, analytics, Times(now, *pushed_between))
     told("reading back", 2, 4)
-    refusals = _decode(await _run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
+    refusals = _decode(await listing)
     refused = sum(platform.refused for platform in platforms)
     kept = refusals["total"]
     checks.append(
         Check(f"all {refused:,} refused requests are kept with their reason", [] if kept == refused else [f"{kept:,} are kept"])
     )
     told("reading back", 3, 4)
-    # A list holds back what came in its last seconds; the log is folded anew meanwhile.
-    verifying = asyncio.create_task(_run("verify", "--data", str(server.data)))
     pages: dict[str, int] = {}
     served: dict[str, list[Object]] = {}
     for module in ("locations", "tariffs", "sessions", "cdrs"):
