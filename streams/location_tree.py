@@ -146,16 +146,18 @@ def document(node: Node, shape: Shape, children: Mapping[str, bytes] | None = No
     fields = node.fields
     own = fields.get("last_updated")
     if node.touched and (own is None or _instant(own) != node.touched):
-        parts = [_name(name) + text for name, text in fields.items() if name != "last_updated"]
+        parts = [_name(name) + text for name, text in fields.items() if name not in {"last_updated", shape.children_field}]
         parts.append(_name("last_updated") + _json.encode(date_time(node.touched)))
     else:
-        parts = [_name(name) + text for name, text in fields.items()]
+        parts = [_name(name) + text for name, text in fields.items() if name != shape.children_field]
     if shape.children_field is not None and shape.child is not None:
         listed = node.listed()
         if listed or node.order:
             known = children or {}
             texts = [known.get(key) or document(child, shape.child) for key, child in listed]
             parts.append(_name(shape.children_field) + b"[" + b",".join(texts) + b"]")
+        elif shape.children_field in fields:
+            parts.append(_name(shape.children_field) + fields[shape.children_field])
     return b"{" + b",".join(parts) + b"}"
 
 
@@ -171,7 +173,8 @@ def _put(  # noqa: PLR0917
     before = node or Node(name)
     children_text = document.get(shape.children_field) if shape.children_field else None
     members = _listed(children_text)
-    said = {field: bytes(text) for field, text in document.items() if field != shape.children_field}
+    # An empty list of children is a field like any other; it comes back as it was said.
+    said = {field: bytes(text) for field, text in document.items() if field != shape.children_field or not members}
     if before.served:
         said[shape.id_field] = _json.encode(before.id)
     at = event.stamp(own, before)

@@ -140,7 +140,7 @@ class _EvseColumns(Struct):
 
 
 class _Evses(Struct):
-    evses: list[Raw] = []
+    evses: list[Raw] | None = None
 
 
 _header: Final = msgspec.msgpack.Decoder(_Header)
@@ -199,7 +199,7 @@ class Locations:
     def decode(self, key: Key, doc: bytes, state: bytes) -> LocationState:
         """Read a state back from its row."""
         header = _header.decode(state)
-        listed = _evses.decode(doc).evses if doc else []
+        listed = _evses.decode(doc).evses or []
         return LocationState(header, {key: bytes(text) for (key, _), text in zip(header.node.listed(), listed, strict=True)})
 
     def row(self, key: Key, state: LocationState) -> tuple[object, ...]:

@@ -76,6 +76,13 @@ def test_an_evse_that_a_put_does_not_name_is_unlisted_but_kept() -> None:
     assert last == {"e1": 1, "e2": 0}
 
 
+@pytest.mark.parametrize("nothing", [[], None])
+def test_an_empty_list_of_evses_comes_back_as_it_was_said(nothing: list[object] | None) -> None:
+    assert doc(put_location(0, evses=nothing))["evses"] == nothing
+    assert uids(doc(put_location(0, evses=nothing), put_evse(5))) == ["E1"]
+    assert doc(put_location(0, evse("E1")), put_location(5, evses=nothing))["evses"] == nothing
+
+
 def test_a_put_without_evses_unlists_all() -> None:
     assert uids(doc(put_location(0, evse("E1")), put_location(5))) == []
 
