@@ -135,6 +135,9 @@ class _Columns(Struct):
 
 
 _PERIODS: Final = "charging_periods"
+_START: Final = "start_date_time"
+_BEGUN: Final = frozenset({b'"ACTIVE"', b'"COMPLETED"', b'"INVALID"'})
+"""The statuses in which a Session's start is known: only PENDING says when it was created (OCPI 2.2.1 mod_sessions, object)."""
 _IDENTITY: Final = ("country_code", "party_id", "id")
 _columns: Final = msgspec.json.Decoder(_Columns)
 _document: Final = msgspec.json.Decoder(Document)
@@ -180,6 +183,9 @@ class Sessions:
             text = f"last_updated {date_time(envelope.last_updated)} is ahead of its arrival"
             seen.append(Finding("/last_updated", "clock_ahead", "warning", text))
         changed = after is not before
+        if before.served and _moved_its_start(before.fields, after.fields):
+            text = "start_date_time changed, which only a Session that becomes ACTIVE may do"
+            seen.append(Finding("/start_date_time", "start_moved", "warning", text))
         header = after.header
         after = SessionState(
             after.fields,
@@ -250,6 +256,13 @@ def _stamp(recorded: Recorded, header: _Header) -> Stamp:
         met.append(header.writer.base.event)
     newest = max(met, default=envelope.received_at)
     return Stamp(newest, newest, recorded.version)
+
+
+def _moved_its_start(before: Document, after: Document) -> bool:
+    was, became = before.get(_START), after.get(_START)
+    if was is became or was is None or became is None or bytes(was) == bytes(became):
+        return False
+    return bytes(before.get("status", Raw(b""))) in _BEGUN
 
 
 def _addressed(header: _Header, addressed_to: str | None, at: Stamp) -> tuple[str, Stamp | None]:

@@ -92,6 +92,13 @@ def test_a_patch_after_completed_is_applied_and_flagged() -> None:
     assert rules(*events) == ["patched_after_completed"]
 
 
+def test_the_start_may_move_when_a_pending_session_becomes_active_and_is_flagged_afterwards() -> None:
+    begun = put(0, status="PENDING"), put(5, status="ACTIVE", start_date_time=at(4))
+    assert rules(*begun, patch(6, kwh=2), put(7, start_date_time=at(4))) == []
+    moved = *begun, patch(6, start_date_time=at(3))
+    assert (doc(*moved)["start_date_time"], rules(*moved)) == (at(3), ["start_moved"])
+
+
 def test_a_clock_in_2099_cannot_freeze_a_session() -> None:
     events = put(0, kwh=1), put(0, kwh=2, last_updated="2099-01-01T00:00:00Z"), put(900, kwh=3)
     ahead = msgspec.structs.replace(events[1], last_updated=4_070_908_800_000_000)

@@ -13,6 +13,7 @@ from api.access import Reader, reader_of
 from api.app import Outlet, add_routes
 from api.lookup import DocumentLookup
 from ingest import http
+from ingest.authorize import Authorize
 from ingest.existence import Existence
 from ingest.partners import PartnerRegistry, party_roles
 from ingest.push import Push
@@ -95,7 +96,17 @@ class House:
             patch_wait_s=0.05,
         )
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        app.router.routes[:0] = http.routes(push, self.registry, clock, self.metrics)
+        authorize = Authorize(
+            log=log,
+            dialects=dialects,
+            clock=clock,
+            tokens=lookup,
+            positions=runtime.progress,
+            registry=self.registry,
+            metrics=self.metrics,
+            wait_s=read_wait_s,
+        )
+        app.router.routes[:0] = http.routes(push, self.registry, clock, self.metrics, authorize=authorize)
         outlet = Outlet(
             store=store,
             log=log,
