@@ -25,7 +25,7 @@ from schemas.ocpi import response
 from schemas.ocpi.dialect import Dialect
 from schemas.ocpi.headers import taken_over
 from streams.metrics import Metrics
-from streams.ports import Clock, EventLog, LogUnavailable, Positions, StoreUnavailable, TableStore
+from streams.ports import Clock, EventLog, LogUnavailable, Positions, ResultTooLarge, StoreUnavailable, TableStore
 
 
 class Outlet(Struct, frozen=True, kw_only=True):
@@ -124,6 +124,9 @@ def _answer_failures(app: FastAPI, clock: Clock) -> None:
                 refusal = no_such_path(request.url.path)
             case HTTPException():
                 refusal = Refusal(fault.status_code, response.Status.CLIENT_ERROR, str(fault.detail))
+            case ResultTooLarge():
+                text = "the answer has too many rows; narrow it by party, from and to"
+                refusal = Refusal(400, response.Status.INVALID_PARAMETERS, text)
             case _:
                 refusal = refusal_of(fault)
         body = response.error(refusal.code, refusal.message, clock.now())
@@ -131,5 +134,5 @@ def _answer_failures(app: FastAPI, clock: Clock) -> None:
         answer.raw_headers += [*refusal.headers, *taken_over(dict(request.headers.raw))]
         return answer
 
-    for kind in (RequestValidationError, HTTPException, Refusal, StoreUnavailable, LogUnavailable, Exception):
+    for kind in (RequestValidationError, HTTPException, Refusal, ResultTooLarge, StoreUnavailable, LogUnavailable, Exception):
         app.add_exception_handler(kind, failed)

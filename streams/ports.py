@@ -120,6 +120,10 @@ class StoreUnavailable(Exception):
     """The store cannot answer now; try again."""
 
 
+class ResultTooLarge(Exception):
+    """A question has more rows in its answer than it may; it is to be narrowed."""
+
+
 class StoreDamaged(StoreUnavailable):
     """The store's files cannot be read as they were written: trying again is no use, filling it anew from the log is."""
 

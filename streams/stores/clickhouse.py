@@ -25,7 +25,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
 
 from schemas.types import EARLIEST, LATEST
-from streams.ports import RefusedRow, StoreDamaged, StoreUnavailable
+from streams.ports import RefusedRow, ResultTooLarge, StoreDamaged, StoreUnavailable
 
 ENGINE_OPTIONS: Final = {
     # The defaults are those of a server with the machine to itself; here the caches share a process that serves.
@@ -61,6 +61,7 @@ _TRANSIENT: Final = {
     *(394, 425, 439, 586, 734, 777, 778, 1000, 1001, 1002, 1020),
 }
 # The files are not as they were written:
+_TOO_MANY_ROWS: Final = 396
 _DAMAGED: Final = {3, 33, 40, 79, 87, 91, 107, 226, 227, 228, 233, 238, 246, 271, 287, 432, 740}
 
 
@@ -413,6 +414,8 @@ def _sorted(fault: ClickHouseError, *, inserting: bool) -> Exception:
         return StoreUnavailable(message)
     if code in _DAMAGED:
         return StoreDamaged(message)
+    if code == _TOO_MANY_ROWS:
+        return ResultTooLarge(message)
     return StoreError(message, code)
 
 

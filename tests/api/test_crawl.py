@@ -17,7 +17,7 @@ from places import evse, location, location_entry, said
 from schemas.types import date_time
 from streams.ports import Entry, TableStore
 
-LOCATIONS: Final = int(os.environ.get("ROAMLOG_CRAWL_LOCATIONS", "20000"))
+LOCATIONS: Final = int(os.environ.get("ROAMLOG_CRAWL_LOCATIONS", "5000"))
 PUSHES_A_SECOND: Final = 500
 NEW_A_SECOND: Final = 10
 LIST: Final = "/ocpi/2.2.1/sender/locations"

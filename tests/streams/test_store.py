@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.ports import StoreUnavailable
+from streams.ports import ResultTooLarge, StoreUnavailable
 from streams.stores.clickhouse import ClickHouseStore, StoreError, StoreLocked
 
 PROGRAM = """
@@ -158,3 +158,9 @@ async def test_whoever_waits_for_damage_is_told_when_a_read_meets_it(filled: Pat
         content[len(content) // 2] ^= 0xFF
         data.write_bytes(content)
     assert await elsewhere(filled, DAMAGE) == (0, "StoreDamaged True")
+
+
+async def test_an_answer_with_too_many_rows_is_told_from_a_defect(store: ClickHouseStore) -> None:
+    limited = "SELECT number FROM numbers(100) SETTINGS max_result_rows = 10, max_block_size = 10, result_overflow_mode = 'throw'"
+    with pytest.raises(ResultTooLarge):
+        await store.query(limited)
