@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.authorize import Authorize
 from ingest.partners import Connection, PartnerRegistry
@@ -39,6 +39,7 @@ _PARTY: Final = re.compile(rb"[A-Za-z0-9]{1,3}")
 _WRITES: Final = frozenset({"PUT", "PATCH", "POST", "DELETE"})
 _JSON: Final = (b"content-type", b"application/json")
 _LINE: Final = b"%b: %b\r\n"
+_OPENING: Final = _LINE % _JSON + b"content-length: %d\r\n"
 _PLAIN_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 _UNKNOWN: Final = Answer(401, 2000, "the Authorization header holds no token that is known here")
 
@@ -174,7 +175,11 @@ class _Endpoint:
                 return await self._send(scope, send, headers, _UNKNOWN)
         refusal = None
         try:
-            body = await self._body(receive, headers.get(b"content-length"))
+            self._check(headers.get(b"content-length"))
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message["type"] != "http.request" or message.get("more_body") or len(body) > self._body_bytes:
+                body = await self._rest(receive, message)
         except _Gone:
             return None
         except _TooLong:
@@ -190,32 +195,24 @@ class _Endpoint:
         self._metrics.observe(self._seconds, perf_counter() - started)
         await self._send(scope, send, headers, answer)
 
-    async def _body(self, receive: Receive, declared: bytes | None) -> bytes:
-        """Return the body; raises _TooLong, reading no further, or _Gone."""
-        limit = self._body_bytes
-        if declared is not None and declared.isdigit() and int(declared) > limit:
+    def _check(self, declared: bytes | None) -> None:
+        if declared is not None and declared.isdigit() and int(declared) > self._body_bytes:
             raise _TooLong
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > limit:
-                raise _TooLong
-            return body
-        chunks, size = [body], len(body)
-        while message.get("more_body", False):
-            if size > limit:
-                raise _TooLong
-            message = await receive()
+
+    async def _rest(self, receive: Receive, message: Message) -> bytes:
+        """Return a body that did not come whole, or too long; raises _TooLong, reading no further, or _Gone."""
+        chunks: list[bytes] = []
+        size = 0
+        while True:
             if message["type"] == "http.disconnect":
                 raise _Gone
-            body = message.get("body", b"")
-            chunks.append(body)
-            size += len(body)
-        if size > limit:
-            raise _TooLong
-        return b"".join(chunks)
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._body_bytes:
+                raise _TooLong
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+            message = await receive()
 
     async def _send(self, scope: Scope, send: Send, asked: dict[bytes, bytes], answer: Answer) -> None:
         now = self._clock.now()
@@ -229,7 +226,7 @@ class _Endpoint:
             if millisecond != now // 1000:
                 body = success(None, now)
                 self._success = (now // 1000, body)
-        headers = [_JSON, (b"content-length", b"%d" % len(body))]
+        headers = []
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
         for name in (b"x-request-id", b"x-correlation-id"):
@@ -244,8 +241,11 @@ class _Endpoint:
             headers += _of_errors(answer)
         elif "extensions" in scope:
             whole: _Whole | None = scope["extensions"].get(WHOLE)
-            if whole is not None and whole(send, answer.http, b"".join([_LINE % header for header in headers]), body):
-                return
+            if whole is not None:
+                lines = b"".join([_OPENING % len(body), *[_LINE % header for header in headers]])
+                if whole(send, answer.http, lines, body):
+                    return
+        headers += [_JSON, (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": answer.http, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

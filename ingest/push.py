@@ -6,7 +6,7 @@ transport_and_format; requirements 2.
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Final
 from urllib.parse import quote
@@ -114,8 +114,8 @@ class Push:
         """Record what was refused and return its answer; mere readers are answered and leave no record."""
         return self._counted(request, await refuse(request, refusal, self._log, self._clock))
 
-    async def take(self, request: PushRequest) -> Answer:
-        """Return the answer of an object that was taken; raises Refusal or LogUnavailable, appending nothing."""
+    def take(self, request: PushRequest) -> Awaitable[Answer]:
+        """Return the answer of an object that was taken; raises Refusal or LogUnavailable, at once or later, appending nothing."""
         if not request.version:
             raise Refusal(Answer(404, 2001, "the path is no UTF-8"))
         dialect = self._dialects.get(request.version)
@@ -123,27 +123,27 @@ class Push:
             raise Refusal(Answer(404, 3002, f"OCPI {request.version[:20]} is not spoken here; see /ocpi/versions"))
         match request.module:
             case "locations":
-                return await self._location_tree(request, dialect)
+                return self._location_tree(request, dialect)
             case "sessions":
-                return await self._session(request, dialect)
+                return self._session(request, dialect)
             case "cdrs":
-                return await self._cdr(request, dialect)
+                return self._cdr(request, dialect)
             case "tariffs":
-                return await self._tariff(request, dialect)
+                return self._tariff(request, dialect)
             case "tokens":
-                return await self._token(request, dialect)
+                return self._token(request, dialect)
         raise Refusal(Answer(404, 2000, f"OCPI {request.version} has no Receiver interface {request.module[:40]!r} here"))
 
-    async def append(self, admitted: Admitted) -> Answer:
+    def append(self, admitted: Admitted) -> Awaitable[Answer]:
         """Append an object that is whole (PUT, POST).
 
         Raises Refusal for a CDR that contradicts the one that stands, and for what lies below an unknown Location or EVSE.
         """
         if admitted.envelope.module == _CDRS:
-            return await self._post_cdr(admitted)
+            return self._post_cdr(admitted)
         if len(admitted.envelope.key) > 1 and admitted.envelope.module == _LOCATIONS:
-            await self._expect(admitted, admitted.key[:-1])
-        return await self._put(admitted)
+            return self._put_below(admitted)
+        return self._put(admitted)
 
     async def _location_tree(self, request: PushRequest, dialect: Dialect) -> Answer:
         segments, verb = request.segments, VERBS.get(request.method)
@@ -196,11 +196,16 @@ class Push:
             return await self._patch(admitted)
         return await self.append(admitted)
 
+    async def _put_below(self, admitted: Admitted) -> Answer:
+        await self._expect(admitted, admitted.key[:-1])
+        return await self._put(admitted)
+
     async def _put(self, admitted: Admitted) -> Answer:
         name = admitted.envelope.module
         if self._existence.get(name, admitted.key) is not None:
             await self._log.append([admitted.entry])
-            await self._remember(admitted)
+            if name == _LOCATIONS:
+                await self._remember(admitted)
             return UPDATED
         # 201 against 200 is best knowledge and delays no PUT: the read may run beside the append, and only a part of the time,
         # because under a load of new objects these reads would take the machine from everything else.
@@ -219,7 +224,8 @@ class Push:
                 read.cancel()
         known = known or self._existence.get(name, admitted.key) is not None
         self._existence.add(name, admitted.key)
-        await self._remember(admitted)
+        if name == _LOCATIONS:
+            await self._remember(admitted)
         return UPDATED if known else CREATED
 
     async def _patch(self, admitted: Admitted) -> Answer:
@@ -388,8 +394,10 @@ class Push:
             findings=remarks(request),
         )
         try:
-            admitting = partial(admit, dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
-            return admitting() if len(request.body) <= LONG_BYTES else await asyncio.to_thread(admitting)
+            if len(request.body) > LONG_BYTES:
+                long = partial(admit, dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
+                return await asyncio.to_thread(long)
+            return admit(dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
         except NotJson as fault:
             text = f"the body is no JSON that can be read: {fault}"
             raise Refusal(Answer(400, 2001, text), party=party or "", is_json=False) from fault

@@ -66,7 +66,10 @@ def prices_in_text(fields: Iterable[str]) -> Callable[[Any, bytes], bytes | None
 
     def lift(clean: Any, body: bytes) -> bytes | None:
         text, count = price.subn(_canonical, body)
-        return text if count == sum([1 for name in names if getattr(clean, name)]) else None
+        for name in names:
+            if getattr(clean, name):
+                count -= 1
+        return None if count else text
 
     return lift
 
@@ -74,10 +77,12 @@ def prices_in_text(fields: Iterable[str]) -> Callable[[Any, bytes], bytes | None
 def _canonical(price: re.Match[bytes]) -> bytes:
     name, excl_vat, incl_vat = price.groups()
     if incl_vat is not None:
-        taxes = _vat(Decimal(incl_vat.decode()), Decimal(excl_vat.decode()))
-    else:
-        taxes = b"null" if b"incl_vat" in price[0] else b"[]"
-    return b'"%b":{"before_taxes":%b,"taxes":%b}' % (name, excl_vat, taxes)
+        return b'"%b":{"before_taxes":%b,"taxes":%b}' % (
+            name,
+            excl_vat,
+            _vat(Decimal(incl_vat.decode()), Decimal(excl_vat.decode())),
+        )
+    return b'"%b":{"before_taxes":%b,"taxes":%b}' % (name, excl_vat, b"null" if b"incl_vat" in price[0] else b"[]")
 
 
 def _lift_general_price(price: Raw, shelf: Shelf) -> Raw:
