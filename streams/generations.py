@@ -81,10 +81,17 @@ class Generations:
         return generation
 
     async def create(self, projection: AnyProjection, number: int | None = None) -> Generation:
-        """Create the empty tables of a new generation (by default one above all that exist)."""
+        """Create the empty tables of a new generation (by default one above all that exist).
+
+        The positions of one that was abandoned stay, so its number is not given again.
+        """
         if number is None:
             found = await self._registered(projection)
-            number = (found[1] if found else 0) + 1
+            ((left,),) = await self._store.query(
+                "SELECT max(generation) FROM positions WHERE projection_name = {projection:String}",
+                {"projection": projection.name},
+            )
+            number = max(found[1] if found else 0, _int(left)) + 1
         generation = Generation(projection.name, number)
         for table in tables_of(projection):
             await self._store.command(tables.drop(table, generation.suffix))

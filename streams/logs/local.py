@@ -290,7 +290,7 @@ class LocalLog:
                 found[TopicPartition(*at)] = records
                 budget -= size
         except (sqlite3.Error, struct.error, ValueError, TypeError) as fault:
-            raise LogDamaged(f"the log {self.path} cannot be read {f'at {at[0]}/{at[1]}' if at[0] else ''}: {fault}") from fault
+            raise LogDamaged(f"the log {self.path} cannot be read{f' at {at[0]}/{at[1]}' if at[0] else ''}: {fault}") from fault
         return found
 
     def _let_go(self) -> None:

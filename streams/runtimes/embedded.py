@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from streams.verify import Difference, compare, ends_of
 
 CACHE_BYTES: Final = 16 * 1024 * 1024
 """What the states of one projection may keep in memory."""
+
+_say: Final = logging.getLogger("roamlog")
 
 END_EVERY_US: Final = 1_000_000
 PAUSE_S: Final = 0.05
@@ -55,15 +58,20 @@ class Embedded:
         return tuple(self._projections.values())
 
     async def start(self) -> None:
-        """Create what is missing and find where each projection stands; one that stands behind catches up in `run`."""
+        """Create what is missing and find where each projection stands; one that stands behind catches up in `run`.
+
+        Tables that know of records that the log does not have were filled from another past, as after the log was restored from
+        a backup: they are filled anew.
+        """
         await self._generations.prepare()
         works: list[tuple[Work, dict[TopicPartition, Reached]]] = []
         for projection in self.projections:
             generation = await self._generations.serving(projection)
-            if generation is None:
-                generation = await self._generations.create(projection)
+            positions = {} if generation is None else await self._generations.positions(generation)
+            if generation is None or not await self._has(projection, positions):
+                generation, positions = await self._generations.create(projection), {}
                 await self._generations.serve(projection, generation)
-            works.append((self._work(projection, generation), await self._generations.positions(generation)))
+            works.append((self._work(projection, generation), positions))
         await self._generations.views(self.projections)
         furthest: dict[TopicPartition, Reached] = {}
         for _, positions in works:
@@ -172,6 +180,16 @@ class Embedded:
                 finally:
                     await self._generations.drop(projection, shadow)
             return differences
+
+    async def _has(self, projection: AnyProjection, positions: Mapping[TopicPartition, Reached]) -> bool:
+        """Whether the log has all the records that the projection folded."""
+        ends = await ends_of(self._log, projection.topics)
+        for lane, at in positions.items():
+            if lane in ends and at.next_offset > ends[lane]:
+                text = "projection %s has folded %d records of %s/%d, but the log has %d: it is made again from the log"
+                _say.warning(text, projection.name, at.next_offset, *lane, ends[lane])
+                return False
+        return True
 
     async def _caught_up(self, projection: AnyProjection, upto: Mapping[TopicPartition, int]) -> None:
         """Wait until the projection has come that far; raises StoreUnavailable where it comes no further."""

@@ -7,12 +7,13 @@ import pytest
 from charging import T0, entry, put
 
 from streams.clock import FixedClock
-from streams.generations import Generation, Generations
+from streams.generations import Generation, Generations, Reached
 from streams.logs.memory import MemoryLog
-from streams.ports import StoreUnavailable, TableStore
+from streams.ports import StoreUnavailable, TableStore, TopicPartition
 from streams.projections.sessions import SESSIONS, Sessions
 from streams.runtimes.embedded import Embedded
 from streams.tables import view
+from streams.topics import CHARGING
 
 COUNT = "SELECT count() FROM sessions"
 
@@ -99,6 +100,29 @@ async def test_rebuild_and_verify_give_up_on_a_store_that_takes_nothing_and_leav
         await log.append([entry(put(9, id="S9"))])
         assert (await runtime.turn(wait_s=0)).records == 1
     assert await store.query(COUNT) == [(10,)]
+
+
+async def test_tables_that_know_more_than_the_log_are_filled_anew(
+    log: MemoryLog, store: TableStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await folded(log, store)
+    restored = MemoryLog()
+    await restored.append([entry(put(number, id=f"S{number}")) for number in range(5)])
+    assert await folded(restored, store) == 5
+    assert await store.query(COUNT) == [(5,)]
+    assert "records of ocpi.charging/" in caplog.text
+    await restored.append([entry(put(9, id="S9"))])
+    assert await folded(restored, store) == 1
+
+
+async def test_a_number_that_was_abandoned_is_not_given_again(log: MemoryLog, store: TableStore) -> None:
+    # Its positions are still there, and would skip the records that a new filling of that number needs.
+    await folded(log, store)
+    generations = Generations(store, "log-1", 0)
+    second = await generations.create(Sessions())
+    await generations.save([second], {TopicPartition(CHARGING, 0): Reached(9, T0)})
+    await generations.abandon(Sessions(), second)
+    assert await generations.create(Sessions()) == Generation("sessions", 3)
 
 
 async def test_what_is_abandoned_while_it_was_brought_to_serve_serves_no_more(log: MemoryLog, store: TableStore) -> None:
