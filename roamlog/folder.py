@@ -50,7 +50,7 @@ class Run(Struct, kw_only=True):
     """What run.json says of the process that holds the folder, or held it last.
 
     `clean`: its tables were closed. `opening` counts processes in a row that began to open the tables and never came
-    further. `socket` is where a serving process takes commands, '' where none does.
+    further. `has_log`: something was written to its log. `socket` is where a serving process takes commands, '' where none does.
     """
 
     format: int = FORMAT
@@ -59,6 +59,7 @@ class Run(Struct, kw_only=True):
     boot_id: str = ""
     clean: bool = True
     opening: int = 0
+    has_log: bool = False
     socket: str = ""
     url: str = ""
 

@@ -159,6 +159,10 @@ class Node:
 @contextlib.asynccontextmanager
 async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
     """Open the log and what needs nothing else, for the length of the block. Raises Unusable in a sentence."""
+    # An empty file is an empty log to SQLite, and tables without records are no tables: all would be gone without a word.
+    if folder.run.has_log and not (folder.log.exists() and folder.log.stat().st_size):
+        remedy = "put it back from a backup, or name another folder with --data"
+        raise Unusable(f"the log {folder.log} is gone or empty, and with it all that was taken; {remedy}")
     try:
         keys = secrets.of_folder(folder.path)
         log = LocalLog.open(folder.log, partitions=settings.partitions)
@@ -166,6 +170,9 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
         raise Unusable(str(fault)) from fault
     clock = SystemClock()
     try:
+        if not folder.run.has_log:
+            folder.run.has_log = True
+            folder.save()
         registry = PartnerRegistry(log, keys.pepper, clock)
         await registry.catch_up()
         yield Node(

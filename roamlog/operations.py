@@ -16,6 +16,7 @@ from roamlog.errors import Failure, Unusable
 from schemas import rejected as rejections
 from schemas.rejected import Rejected
 from schemas.types import Module, date_time, party_of
+from streams.logs.local import LogDamaged
 from streams.ports import LogUnavailable, StoreDamaged, StoreUnavailable, TopicPartition
 from streams.topics import REJECTED, partition_of
 from streams.verify import Difference
@@ -339,7 +340,7 @@ def failure_of(fault: BaseException) -> Failure | None:
             return fault
         case InvalidPartner() | InvalidToken():
             return Unusable(str(fault))
-        case IngestError() | LogUnavailable():
+        case IngestError() | LogUnavailable() | LogDamaged():
             return Failure(str(fault))
         case StoreDamaged():
             return Failure("the tables cannot be read, so they are made anew from the log now; run the command again")
