@@ -42,8 +42,10 @@ def command(
 class Serve:
     """A serve on `data`, always on the same port, started and stopped as often as wanted."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, log: Path | None = None) -> None:
+        """`log` takes what it prints; by default a file beside the folder."""
         self.data = data
+        self.log = log or data.parent / f"{data.name}.serve.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -66,7 +68,7 @@ class Serve:
         raise AssertionError(f"serve did not answer within {STARTED_WITHIN_S} s: {self.output()[-2000:]}")
 
     def _spawn(self, environment: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
-        with (self.data.parent / f"{self.data.name}.serve.log").open("ab") as output:
+        with self.log.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "roamlog.cli", "serve", "--data", str(self.data), "--port", str(self.port)],
                 stdout=output,
@@ -76,7 +78,7 @@ class Serve:
 
     def output(self) -> str:
         """Return all that it printed."""
-        return (self.data.parent / f"{self.data.name}.serve.log").read_text()
+        return self.log.read_text(errors="replace")  # ClickHouse shows what it cannot read
 
     def rss_mb(self) -> float:
         """Return the resident memory in MB."""

@@ -149,25 +149,6 @@ async def test_deleted_tables_are_made_again_from_the_log(loaded: Serve) -> None
     assert (await session(loaded))["kwh"] == 7
 
 
-async def test_tables_of_a_machine_that_went_down_are_made_again(loaded: Serve) -> None:
-    (loaded.data / "run.json").write_text(json.dumps(run(loaded) | {"clean": False, "boot_id": "before the power failed"}))
-    await loaded.start()
-    assert (await session(loaded))["kwh"] == 7
-    assert "the log makes them again" in loaded.output()
-
-
-async def test_tables_that_cannot_be_read_are_set_aside_and_made_again(loaded: Serve) -> None:
-    damaged = list((loaded.data / "clickhouse").rglob("*.bin"))
-    assert damaged
-    for file in damaged:
-        file.write_bytes(b"\x00" * file.stat().st_size)
-    (loaded.data / "run.json").write_text(json.dumps(run(loaded) | {"clean": False}))
-    await loaded.start()
-    assert (await session(loaded))["kwh"] == 7
-    assert (loaded.data / "clickhouse.broken-1").is_dir()
-    assert loaded.output().count("the log makes them again") == 1
-
-
 async def test_commands_work_after_serve_was_killed(loaded: Serve) -> None:
     await loaded.start()
     await loaded.end(signal.SIGKILL)
