@@ -9,18 +9,20 @@ from charging import T0, cdr, entry, patch, period, posted, put
 
 from schemas import rejected as rejections
 from schemas.events import Envelope
-from streams.catalogue import projections
 from streams.clock import FixedClock
 from streams.errors import StopTheLine
 from streams.generations import Generations
 from streams.logs.memory import MemoryLog
 from streams.ports import Entry, Position, TableStore
 from streams.projections.cdrs import Cdrs
+from streams.projections.ledger import Ledger
+from streams.projections.rejected import Rejections
 from streams.projections.sessions import Sessions
 from streams.projector import POISON_IN_A_ROW, Projector, Work
 from streams.runtimes.embedded import Embedded
 from streams.topics import CHARGING, REJECTED
 
+CHARGED = (Sessions(), Cdrs(), Ledger(), Rejections())
 TABLES = ("sessions", "session_history", "cdrs", "ledger", "findings")
 
 SCENARIO: Sequence[Envelope] = (
@@ -37,7 +39,7 @@ SCENARIO: Sequence[Envelope] = (
 
 
 async def runtime_over(log: MemoryLog, store: TableStore) -> Embedded:
-    runtime = Embedded(log, "log-1", store, projections(), clock=FixedClock(T0))
+    runtime = Embedded(log, "log-1", store, CHARGED, clock=FixedClock(T0))
     await runtime.start()
     return runtime
 
@@ -84,6 +86,10 @@ async def test_records_become_rows(store: TableStore) -> None:
     assert await store.query("SELECT rule FROM findings") == [(b"cdr_conflict",)]
 
 
+NEVER_CRASHED: dict[str, list[tuple[Any, ...]]] = {}
+"""What the tables hold when nothing happens; folded once, by the first test that compares."""
+
+
 class Crash(Exception):
     """The process ends here."""
 
@@ -112,7 +118,8 @@ async def test_a_crash_at_any_position_changes_nothing(
     two_stores: tuple[TableStore, TableStore], position: int, inserts: int
 ) -> None:
     undisturbed, store = two_stores
-    expected = await folded_at_once(undisturbed, SCENARIO)
+    if not NEVER_CRASHED:
+        NEVER_CRASHED.update(await folded_at_once(undisturbed, SCENARIO))
     log = MemoryLog()
     await log.append([entry(event) for event in SCENARIO[:position]])
     async with started(log, store) as runtime:
@@ -123,7 +130,7 @@ async def test_a_crash_at_any_position_changes_nothing(
             await drain(runtime)
     async with started(log, store) as runtime:
         await drain(runtime)
-        assert await contents(store) == expected
+        assert await contents(store) == NEVER_CRASHED
 
 
 async def test_what_cannot_be_read_is_put_aside_and_the_rest_goes_on(store: TableStore) -> None:
@@ -218,7 +225,7 @@ async def test_positions_of_another_log_are_not_believed(store: TableStore) -> N
         await drain(runtime)
     other = MemoryLog()
     await other.append([entry(put(0, id="S7"))])
-    runtime = Embedded(other, "log-2", store, projections(), clock=FixedClock(T0))
+    runtime = Embedded(other, "log-2", store, CHARGED, clock=FixedClock(T0))
     await runtime.start()
     await drain(runtime)
     await runtime.close()
