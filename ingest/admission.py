@@ -26,8 +26,12 @@ TOPIC: Final[dict[Module, str]] = {
 LONG_BYTES: Final = 64 * 1024
 """A longer body is admitted in a thread: a Location of 5,000 EVSEs would hold up every other request."""
 
-_TYPE: Final = {(module.value, verb): tag for (module, verb), tag in EVENT_TYPE.items()}
-_TOPIC: Final = {module.value: topic for module, topic in TOPIC.items()}
+# Every attribute of an enum's class costs as much as a call.
+_OF_LOCATIONS: Final = Module.LOCATIONS
+_OF_CDRS: Final = Module.CDRS
+_OF_TOKENS: Final = Module.TOKENS
+_DELETE: Final = Verb.DELETE
+_NAME: Final = {module: module.value for module in Module}
 _LEVELS: Final[dict[int, Level]] = {0: "location", 1: "location", 2: "evse", 3: "connector"}
 _json: Final = msgspec.json.Encoder().encode
 
@@ -103,10 +107,9 @@ def admit(
     Raises NotJson, Refused, or NotOwned when the body names a party that `owns` denies.
     Source: OCPI 2.2.1 transport_and_format, client owned object push; requirements 2.7.
     """
-    name = module.value  # an enum's own hash is Python's and would cost more than the look-ups that need it
-    if verb is Verb.DELETE:
+    if verb is _DELETE:
         lifted, body = Lifted(module=module, verb=verb, payload=b"{}", raw=None, party=None, ids=(), last_updated=None), b""
-    elif module is Module.LOCATIONS:
+    elif module is _OF_LOCATIONS:
         lifted = dialect.lift(module, verb, body, level=_LEVELS[len(ids)])
     else:
         lifted = dialect.lift(module, verb, body)
@@ -114,15 +117,15 @@ def admit(
     if party is None and not owns(owner):
         raise NotOwned(owner)
     said = _ids(lifted, ids)
-    if module is Module.LOCATIONS:
-        tag, record = LEVEL_EVENT_TYPE[len(said), verb.value], record_key(owner, said[0])
+    if module is _OF_LOCATIONS:
+        tag, record = LEVEL_EVENT_TYPE[len(said), verb], record_key(owner, said[0])
     else:
-        tag, record = _TYPE[name, verb.value], _record_key(owner, lifted, said)
+        tag, record = EVENT_TYPE[module, verb], _record_key(owner, lifted, said)
     lowered = (owner, *map(identity, said))
     envelope = Envelope(
         event_id=event_id(circumstances, lowered, lifted, body),
         type=tag,
-        module=name,
+        module=_NAME[module],
         origin=circumstances.origin,
         connection=circumstances.connection,
         party=owner,
@@ -143,7 +146,7 @@ def admit(
         findings=circumstances.findings + lifted.findings if circumstances.findings else lifted.findings,
         losses=lifted.losses,
     )
-    return Admitted(lowered, envelope, Entry(_TOPIC[name], record, envelopes.encode(envelope)))
+    return Admitted(lowered, envelope, Entry(TOPIC[module], record, envelopes.encode(envelope)))
 
 
 def below(admitted: Admitted) -> Iterator[Key]:
@@ -184,9 +187,9 @@ def _owner(lifted: Lifted, party: str | None) -> str:
 
 
 def _record_key(owner: str, lifted: Lifted, ids: tuple[str, ...]) -> bytes:
-    if lifted.module is Module.CDRS:  # in the lane of its session, so that one fold sees both
+    if lifted.module is _OF_CDRS:  # in the lane of its session, so that one fold sees both
         return record_key(owner, lifted.charging_key or ids[0])
-    if lifted.module is Module.TOKENS:
+    if lifted.module is _OF_TOKENS:
         return token_record_key(owner, *ids)
     return record_key(owner, *ids)
 
@@ -210,10 +213,10 @@ def _ids(lifted: Lifted, ids: tuple[str, ...]) -> tuple[str, ...]:
         return ids
     for place, (one, other) in enumerate(zip(own, ids[-len(own) :], strict=True)):
         if one and identity(one) != identity(other):
-            if lifted.module is Module.TOKENS and place == 1:
+            if lifted.module is _OF_TOKENS and place == 1:
                 text = f"the object is a Token of type {one}, the request addresses type {other}; say ?type={one}"
                 raise _refused("/type", "type_mismatch", text)
-            field = "/uid" if lifted.module is Module.TOKENS or len(ids) == 2 else "/id"
+            field = "/uid" if lifted.module is _OF_TOKENS or len(ids) == 2 else "/id"
             raise _refused(field, "id_mismatch", f"the object says {one!r}, its path {other!r}")
     return ids
 

@@ -30,6 +30,8 @@ class Module(StrEnum):
     TARIFFS = "tariffs"
     TOKENS = "tokens"
 
+    __hash__ = str.__hash__  # Enum's own is Python's, and every look-up by a member would pay for it
+
 
 class Verb(StrEnum):
     """What a partner asked for; `POST` is the CDR's only one."""
@@ -38,6 +40,8 @@ class Verb(StrEnum):
     PATCH = "PATCH"
     POST = "POST"
     DELETE = "DELETE"
+
+    __hash__ = str.__hash__
 
 
 Severity = Literal["info", "warning", "error"]

@@ -52,7 +52,7 @@ class Declared:
     def lift(self, module: Module, verb: Verb, body: bytes, *, level: Level = "location") -> Lifted:
         """Return the canonical form of one object or of a PATCH. Raises NotJson or Refused."""
         name = self._object(module, level)
-        if verb is Verb.PATCH:
+        if verb is _PATCH:
             return self._lift_patch(module, name, body)
         source, payload, findings = self._reader(name, "whole").read(body)
         losses: list[Loss] = []
@@ -104,7 +104,7 @@ class Declared:
         return Patch(changes, append, upsert)
 
     def _object(self, module: Module, level: Level) -> str:
-        return _OBJECTS[module] if module is not Module.LOCATIONS else _LEVELS[level]
+        return _OBJECTS[module] if module is not _LOCATIONS else _LEVELS[level]
 
     def _reader(self, name: str, extent: Extent) -> "_Reader":
         reader = self._readers.get((name, extent))
@@ -113,6 +113,8 @@ class Declared:
         return reader
 
 
+_PATCH: Final = Verb.PATCH
+_LOCATIONS: Final = Module.LOCATIONS
 _OBJECTS: Final = {Module.SESSIONS: "Session", Module.CDRS: "CDR", Module.TARIFFS: "Tariff", Module.TOKENS: "Token"}
 _LEVELS: Final[Mapping[Level, str]] = {"location": "Location", "evse": "EVSE", "connector": "Connector"}
 _UPSERTED: Final[Mapping[str, Mapping[str, str]]] = {"Location": {"evses": "EVSE"}, "EVSE": {"connectors": "Connector"}}

@@ -56,33 +56,36 @@ def prices_in_text(fields: Iterable[str]) -> Callable[[Any, bytes], bytes | None
     For clean objects alone: their texts have no escapes, so that a quoted name before a colon can only be a member's, and
     no other object within them has members of these names.
     """
-    names = tuple(fields)
-    number = rb"(-?[0-9]+(?:\.[0-9]+)?)"
-    blank = rb"[ \t\n\r]*"
-    price = re.compile(
-        rb'"(%b)"@:@\{@"excl_vat"@:@%b@(?:,@"incl_vat"@:@(?:%b|null)@)?\}'.replace(b"@", blank)
-        % ("|".join(names).encode(), number, number)
-    )
+    names = tuple((field, f'"{field}"'.encode()) for field in fields)
 
     def lift(clean: Any, body: bytes) -> bytes | None:
-        text, count = price.subn(_canonical, body)
-        for name in names:
-            if getattr(clean, name):
-                count -= 1
-        return None if count else text
+        for field, quoted in names:
+            if not getattr(clean, field):
+                continue
+            at = body.find(quoted)
+            price = _PRICE.match(body, at + len(quoted))
+            while price is None:  # a string that is that word
+                at = body.find(quoted, at + 1)
+                if at < 0:
+                    return None
+                price = _PRICE.match(body, at + len(quoted))
+            excl_vat, incl_vat, null = price.groups()
+            if incl_vat is not None:
+                taxes = _vat(Decimal(incl_vat.decode()), Decimal(excl_vat.decode()))
+            else:
+                taxes = b"[]" if null is None else b"null"
+            lifted = b'%b:{"before_taxes":%b,"taxes":%b}' % (quoted, excl_vat, taxes)
+            body = b"".join((body[:at], lifted, body[price.end() :]))
+        return body
 
     return lift
 
 
-def _canonical(price: re.Match[bytes]) -> bytes:
-    name, excl_vat, incl_vat = price.groups()
-    if incl_vat is not None:
-        return b'"%b":{"before_taxes":%b,"taxes":%b}' % (
-            name,
-            excl_vat,
-            _vat(Decimal(incl_vat.decode()), Decimal(excl_vat.decode())),
-        )
-    return b'"%b":{"before_taxes":%b,"taxes":%b}' % (name, excl_vat, b"null" if b"incl_vat" in price[0] else b"[]")
+_PRICE: Final = re.compile(
+    rb'@:@\{@"excl_vat"@:@%@(?:,@"incl_vat"@:@(?:%|(null))@)?\}'.replace(b"@", rb"[ \t\n\r]*").replace(
+        b"%", rb"(-?[0-9]+(?:\.[0-9]+)?)"
+    )
+)
 
 
 def _lift_general_price(price: Raw, shelf: Shelf) -> Raw:

@@ -133,7 +133,7 @@ class CleanDecoder:
         except (msgspec.DecodeError, RecursionError):
             return None
         # A repeated key is overwritten in silence, and so is its colon when the object is written again.
-        return clean if body.count(b":") == _encode(clean).count(b":") else None
+        return clean if folded.count(b":") == _encode(clean).count(b":") else None
 
 
 # What is left of a body to look for doubts in: digits and points as 0, exponents as e, whatever is not plain text as DEL, and
