@@ -5,12 +5,13 @@ import contextlib
 import errno
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import uvicorn
 
@@ -41,6 +42,12 @@ SWITCH_S: Final = 0.0005
 """How long one thread may keep the interpreter: at the default of 5 ms the log's writer waits for a busy event loop, and the event
 loop for the thread that folds; it takes half the pushes a second."""
 
+LOOK_S: Final = 1.0
+"""How often it is looked for requests that come too slowly."""
+
+FILES: Final = 65_536
+"""So many connections and files may be open at once, as far as the system allows."""
+
 _say: Final = logging.getLogger("roamlog")
 
 
@@ -57,6 +64,8 @@ def serve(data: Path, settings: Settings, started: Callable[[Started], None]) ->
     with held(data, "serve") as folder, _bound(settings.host, settings.port) as listener:
         import uvloop
 
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(_serve(folder, settings, listener, started))
@@ -102,7 +111,10 @@ async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", st
     folded = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         projecting = tasks.create_task(tables.runtime.run(folded), name="projector")
-        watching = tasks.create_task(tables.watch(), name="damage")
+        watching = [
+            tasks.create_task(tables.watch(), name="damage"),
+            tasks.create_task(_expire(front, node.settings.request_s), name="slow requests"),
+        ]
         following = tasks.create_task(node.registry.follow(), name="partners")
         serving = [tasks.create_task(server.main_loop(), name="server") for server in (front, back)]
         try:
@@ -113,11 +125,25 @@ async def _run(node: Node, tables: Tables, front: "_Server", back: "_Server", st
                 server.should_exit = True
             await asyncio.gather(front.shutdown(), back.shutdown(), *serving, return_exceptions=True)
             following.cancel()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             folded.set()
             await asyncio.wait({projecting}, timeout=ROUND_S)
             # It waits for a store that cannot take rows now, as on a full disk; what it had not finished it does again.
             projecting.cancel()
+
+
+async def _expire(server: "_Server", patience_s: float) -> NoReturn:
+    while True:
+        await asyncio.sleep(min(LOOK_S, patience_s))
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.expire(patience_s)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the server says more than that a request was still under way when the process was asked to stop."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class _Server(uvicorn.Server):
@@ -141,8 +167,9 @@ def _server(app: object, settings: Settings) -> _Server:
         proxy_headers=False,  # nobody here asks for the client's address, and every request would pay for it
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=FINISH_S,
-        log_level="warning",
+        log_level="error",  # its warnings are of what strangers send
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     config.load()
     server = _Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         le=30,
         examples=["seconds, from 0 to 30"],
     )
+    request_s: float = Field(
+        60.0,
+        description="seconds that a request may take to arrive whole; then HTTP 408",
+        gt=0,
+        le=3600,
+        examples=["seconds, above 0 to 3600"],
+    )
     partitions: int = Field(
         4,
         description="partitions of a topic in a new log; a log keeps the count that it was made with",
