@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import aiohttp
 
-STARTED_WITHIN_S: Final = 30
-STOPPED_WITHIN_S: Final = 15
+STARTED_WITHIN_S: Final = 60
+STOPPED_WITHIN_S: Final = 30
 
 
 def free_port() -> int:

@@ -259,7 +259,7 @@ async def test_long_heads_are_taken_up_to_a_bound(serve: Serve) -> None:
         began = time.monotonic()
         for answer in await answers(serve, beginning, *[million] * 50):  # none, where the reset overtakes it
             assert answer.codes == (status, 2000)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 async def test_slow_clients_are_shown_out_and_hold_nobody_up(serve: Serve) -> None:

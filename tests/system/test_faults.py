@@ -49,7 +49,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(OBJECTS):
                 assert await pushed(client, number) == 201
                 if number % 10 == 9:
-                    assert (await client.get(f"{SESSIONS}/s{number}")).status == 200  # it waits until that is folded
+                    assert await _status(client, number) == 200  # it waits until that is folded
         assert await made.end(signal.SIGTERM) == 0
 
     try:
@@ -78,8 +78,18 @@ async def pushed(client: aiohttp.ClientSession, number: int, **fields: Any) -> i
 async def served(serve: Serve, count: int = OBJECTS) -> list[int]:
     """Return the kwh of the Sessions s0, s1 … as they are served."""
     async with aiohttp.ClientSession(serve.url, headers=TOKEN) as client:
-        answers = [await (await client.get(f"{SESSIONS}/s{number}")).json() for number in range(count)]
-    return [answer["data"]["kwh"] for answer in answers]
+        return [await _kwh(client, number) for number in range(count)]
+
+
+async def _kwh(client: aiohttp.ClientSession, number: int) -> int:
+    async with client.get(f"{SESSIONS}/s{number}") as answer:
+        return int((await answer.json())["data"]["kwh"])
+
+
+async def _status(client: aiohttp.ClientSession, number: int) -> int:
+    async with client.get(f"{SESSIONS}/s{number}") as answer:
+        await answer.read()
+        return answer.status
 
 
 def sentence(done: subprocess.CompletedProcess[str], code: int) -> str:
@@ -210,7 +220,7 @@ async def test_a_log_restored_from_a_backup_is_the_truth(used: Serve) -> None:
     shutil.copy(used.data.parent / "backup.sqlite", used.data / "log.sqlite")
     await used.start()
     async with aiohttp.ClientSession(used.url, headers=TOKEN) as client:
-        assert (await client.get(f"{SESSIONS}/s{OBJECTS + 4}")).status == 404
+        assert await _status(client, OBJECTS + 4) == 404
         assert await pushed(client, OBJECTS) == 201
     assert await served(used, OBJECTS + 1) == list(range(OBJECTS + 1))
     verified(used)
@@ -354,7 +364,7 @@ async def _filled(serve: Serve, disk: Path, first: int) -> set[int]:
 
 async def _takes_again(serve: Serve, number: int) -> bool:
     async with aiohttp.ClientSession(serve.url, headers=TOKEN) as client:
-        for _ in range(100):
+        for _ in range(400):
             if await pushed(client, number) == 201:
                 return True
             await asyncio.sleep(0.05)
@@ -365,9 +375,9 @@ async def _lost(serve: Serve, taken: set[int]) -> list[int]:
     """Return the Sessions that were taken and are not served, once all is folded."""
     async with aiohttp.ClientSession(serve.url, headers=TOKEN) as client:
         for _ in range(60):  # the projector tries again after up to ten seconds
-            if (await client.get(f"{SESSIONS}/s{max(taken)}")).status == 200:
+            if await _status(client, max(taken)) == 200:
                 break
-        return [number for number in taken if (await client.get(f"{SESSIONS}/s{number}")).status != 200]
+        return [number for number in taken if await _status(client, number) != 200]
 
 
 # --- memory and time ------------------------------------------------------------------------------------------------
@@ -380,7 +390,7 @@ async def test_under_load_serve_stays_small_and_takes_its_first_push_soon(serve:
     async with aiohttp.ClientSession(serve.url, headers=TOKEN, connector=aiohttp.TCPConnector(limit=0)) as client:
         assert await pushed(client, 0) == 201
         first_s = time.monotonic() - began
-        assert first_s < 20  # 4 s on a machine with nothing else to do
+        assert first_s < 60  # 4 s on a machine with nothing else to do
         until = time.monotonic() + LOAD_S
         done = asyncio.Event()
         watching = asyncio.create_task(_largest(serve, done))
