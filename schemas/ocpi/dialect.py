@@ -48,10 +48,15 @@ class Lifted(Struct, frozen=True, kw_only=True):
 
 
 class Lowered(Struct, frozen=True):
-    """A canonical object in a version's own form: JSON text, and what that version could not say."""
+    """A canonical object in a version's own form: JSON text, and what that version could not say.
+
+    `withheld` is why the object is not to be given to a reader of that version at all: it would say something else there.
+    The body is empty then.
+    """
 
     body: bytes
     losses: tuple[Loss, ...] = ()
+    withheld: str | None = None
 
 
 class Dialect(Protocol):
