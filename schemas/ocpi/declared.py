@@ -9,10 +9,10 @@ from msgspec import UNSET, Raw, Struct
 from schemas import codec
 from schemas.events import Document, Patch
 from schemas.ocpi.checks import SENSE
-from schemas.ocpi.dialect import Level, Lifted, Lowered, Refused
+from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Level, Lifted, Lowered, Refused
 from schemas.ocpi.spec import CleanDecoder, Extent, Spec
 from schemas.ocpi.validation import Enough, Report, validator
-from schemas.types import Finding, Json, Loss, Module, Verb, instant, party_of
+from schemas.types import Finding, Instant, Json, Loss, Module, Verb, instant, party_of
 
 Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
 """Turns an object's fields into the other form in place, noting losses under a pointer; tells whether anything changed."""
@@ -49,7 +49,16 @@ class Declared:
         self.patched: Final = patched
         self._readers: dict[tuple[str, Extent], _Reader] = {}
 
-    def lift(self, module: Module, verb: Verb, body: bytes, *, level: Level = "location") -> Lifted:
+    def lift(
+        self,
+        module: Module,
+        verb: Verb,
+        body: bytes,
+        *,
+        level: Level = "location",
+        owner: str | None = None,
+        received_at: Instant | None = None,
+    ) -> Lifted:
         """Return the canonical form of one object or of a PATCH. Raises NotJson or Refused."""
         name = self._object(module, level)
         if verb is _PATCH:
@@ -66,7 +75,7 @@ class Declared:
         raw = None if payload is body else body
         return _lifted((module, verb), name, source, (payload, raw), (findings, losses))
 
-    def lower(self, module: Module, document: bytes, *, level: Level = "location") -> Lowered:
+    def lower(self, module: Module, document: bytes, *, level: Level = "location", beside: Beside = NOTHING_BESIDE) -> Lowered:
         """Return a canonical object in this version, and what it could not say."""
         conversion = self._conversions.get(self._object(module, level))
         if conversion is None:

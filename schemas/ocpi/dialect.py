@@ -1,6 +1,7 @@
 """A dialect turns one OCPI version's objects into canonical ones and back, and says what was wrong or lost."""
 
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -59,6 +60,21 @@ class Lowered(Struct, frozen=True):
     withheld: str | None = None
 
 
+class Beside(Struct, frozen=True, kw_only=True):
+    """What other objects say that an old version wants within one; None and nothing where the caller does not know it.
+
+    `location` is the canonical Location of a Session or a CDR, `tariffs` the canonical Tariffs of a party by their lowered
+    ids, `now` the instant at which a Tariff must be valid to be given where a version cannot say when it is.
+    """
+
+    location: bytes | None = None
+    tariffs: Mapping[str, bytes] = {}
+    now: Instant | None = None
+
+
+NOTHING_BESIDE: Final = Beside()
+
+
 class Dialect(Protocol):
     """One OCPI version."""
 
@@ -77,8 +93,20 @@ class Dialect(Protocol):
         """Raised whenever `lift` gives another payload for the same bytes, so that a relift can mend the log."""
         ...
 
-    def lift(self, module: Module, verb: Verb, body: bytes, *, level: Level = "location") -> Lifted:
+    def lift(
+        self,
+        module: Module,
+        verb: Verb,
+        body: bytes,
+        *,
+        level: Level = "location",
+        owner: str | None = None,
+        received_at: Instant | None = None,
+    ) -> Lifted:
         """Return the canonical form of one object (PUT, POST) or of a PATCH. Raises NotJson or Refused.
+
+        `owner` (`NL*TNM`) and `received_at` go into the canonical object where the version has no fields for the party and for
+        last_updated (2.1.1 and before; 2.0); `Lifted.party` and `last_updated` are None there. Other versions ignore them.
 
         `level` matters to Locations alone: an EVSE's `ids` is its uid, a Connector's its id, and neither tells its party.
         A Token's `ids` are (uid, type); in a PATCH that names one of them, the other is "".
@@ -86,6 +114,10 @@ class Dialect(Protocol):
         """
         ...
 
-    def lower(self, module: Module, document: bytes, *, level: Level = "location") -> Lowered:
-        """Return a canonical object in this version. The inverse of `lift` on every valid object of this version."""
+    def lower(self, module: Module, document: bytes, *, level: Level = "location", beside: Beside = NOTHING_BESIDE) -> Lowered:
+        """Return a canonical object in this version. The inverse of `lift` on every valid object of this version.
+
+        `beside` matters to versions whose objects hold others (2.1.1 and before): a Session of another version has no Location
+        in it, and is withheld from them where `beside` has none either.
+        """
         ...
