@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct
 
 from schemas import codec
 from schemas.events import Document, Patch
-from schemas.ocpi.checks import SENSE
+from schemas.ocpi.checks import SENSE, Sense
 from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Level, Lifted, Lowered, Refused
 from schemas.ocpi.spec import CleanDecoder, Extent, Spec
 from schemas.ocpi.validation import Enough, Report, validator
@@ -20,6 +20,10 @@ Convert: TypeAlias = Callable[[Document, str, list[Loss]], bool]
 
 LiftText: TypeAlias = Callable[[Any, bytes], bytes | None]
 """Gives the canonical text of a clean object, decoded and as received, without taking it apart; None where it needs `lift`."""
+
+
+Mend: TypeAlias = "Callable[[Json, Report], Json]"
+"""Gives an object the shape of its table where another one is known to mean the same, with a remark; the same object else."""
 
 
 class Conversion(Struct, frozen=True):
@@ -47,7 +51,7 @@ class Declared:
         self.spec: Final = spec
         self._conversions = conversions
         self.patched: Final = patched
-        self._readers: dict[tuple[str, Extent], _Reader] = {}
+        self._readers: dict[tuple[str, Extent], Reader] = {}
 
     def lift(
         self,
@@ -115,10 +119,10 @@ class Declared:
     def _object(self, module: Module, level: Level) -> str:
         return _OBJECTS[module] if module is not _LOCATIONS else _LEVELS[level]
 
-    def _reader(self, name: str, extent: Extent) -> "_Reader":
+    def _reader(self, name: str, extent: Extent) -> "Reader":
         reader = self._readers.get((name, extent))
         if reader is None:
-            reader = self._readers[name, extent] = _Reader(self.spec, name, extent)
+            reader = self._readers[name, extent] = Reader(self.spec, name, extent)
         return reader
 
 
@@ -147,14 +151,17 @@ def _list(text: Raw) -> list[Raw]:
     return _lists.decode(text) or []
 
 
-class _Reader:
+class Reader:
     """Reads one kind of body: in little time where nothing is to be said about it, else in full."""
 
-    def __init__(self, spec: Spec, name: str, extent: Extent) -> None:
+    def __init__(
+        self, spec: Spec, name: str, extent: Extent, *, sense: Mapping[str, Sense] = SENSE, mend: "Mend | None" = None
+    ) -> None:
         self.clean = CleanDecoder(spec, name, extent)
         self.check = validator(spec, name, extent)
-        self.sense = SENSE.get(name)
-        self.may_name_owner = extent == "patch" and name not in _PARTS
+        self.sense = sense.get(name)
+        self.mend = mend
+        self.may_name_owner = extent == "patch" and "country_code" in spec.objects[name]
 
     def read(self, body: bytes) -> tuple[Any, bytes, tuple[Finding, ...]]:
         """Return the object, decoded or generic, its text as it is to be kept, and the remarks. Raises NotJson or Refused."""
@@ -170,7 +177,7 @@ class _Reader:
         value = codec.parse(body)
         report = Report()
         try:
-            kept = self.check(value, "", report)
+            kept = self.check(value if self.mend is None else self.mend(value, report), "", report)
         except Enough:
             raise Refused(report.findings()) from None
         if isinstance(kept, dict) and not report.errors:

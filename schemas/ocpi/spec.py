@@ -9,12 +9,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Cardinality = Literal["1", "?", "*", "+"]
 
-Extent = Literal["whole", "patch", "member"]
-"""What must be there: every required field; only last_updated (a PATCH); only the key (an object of a list in a PATCH)."""
+Extent = Literal["whole", "patch", "bare", "member"]
+"""What must be there: every required field; only last_updated (a PATCH); nothing (a PATCH before 2.2); only the key (an object
+of a list in a PATCH)."""
 
-_FIELD: Final = re.compile(r"(\w+)(?:\((\d+)\))? ([1?*+])( key)?")
+_FIELD: Final = re.compile(r"(\w+)(?:\((\d+)\))? ([1?*+])( key)?( atomic)?")
 _TEXTS: Final = frozenset({"string", "CiString", "URL"})
-_SCALARS: Final = _TEXTS | {"number", "int", "boolean", "DateTime"}
+_SCALARS: Final = _TEXTS | {"number", "decimal", "int", "boolean", "DateTime"}
 
 # Exactly the canonical DateTimes that exist, but for 29 February: the general path knows leap years.
 _DATE_TIME: Final = (
@@ -22,6 +23,8 @@ _DATE_TIME: Final = (
     "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,3})?Z$"
 )
+# The number of a decimal, which is a string: as JSON writes it, within the bounds of codec.in_range.
+_DECIMAL: Final = r"^-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,25})?$"
 # One below the bound of codec.in_range: a float may round up to it.
 _MAGNITUDE: Final = 10**15 - 1
 
@@ -29,13 +32,15 @@ _MAGNITUDE: Final = 10**15 - 1
 class Field(Struct, frozen=True):
     """One row of an object table: type (scalar, enum or object), length limit, cardinality.
 
-    `key`: the field is part of an object's identity; on a list of objects, its members' identities count.
+    `key`: the field is part of an object's identity; on a list of objects, its members' identities count. `atomic`: the list
+    is replaced as a whole even so, by a PATCH that names it.
     """
 
     type: str
     length: int | None
     cardinality: Cardinality
     key: bool = False
+    atomic: bool = False
 
     @property
     def required(self) -> bool:
@@ -49,7 +54,7 @@ class Field(Struct, frozen=True):
 
     def inner(self, extent: Extent) -> Extent:
         """Return the extent of this field's own objects: keyed members of a PATCH are patches themselves."""
-        return "member" if extent != "whole" and self.key and self.many else "whole"
+        return "member" if extent != "whole" and self.key and self.many and not self.atomic else "whole"
 
     def demanded(self, name: str, extent: Extent) -> bool:
         """Tell whether the field, called `name`, must be there."""
@@ -58,26 +63,33 @@ class Field(Struct, frozen=True):
                 return self.required
             case "patch":
                 return self.required and name == "last_updated"
+            case "bare":
+                return False
             case "member":
                 return self.required and self.key and not self.many
 
 
 class Spec(Struct, frozen=True):
-    """A version's data types. `open_enums` take values that are not listed."""
+    """A version's data types. `open_enums` take values that are not listed; `offsets`: a DateTime may be local time."""
 
     objects: Mapping[str, Mapping[str, Field]]
     enums: Mapping[str, tuple[str, ...]]
     open_enums: frozenset[str]
+    offsets: bool = False
 
     def differing(
         self,
-        objects: Mapping[str, Mapping[str, str | None]] | None = None,
+        objects: Mapping[str, Mapping[str, str | None] | None] | None = None,
         enums: Mapping[str, str | None] | None = None,
         open_enums: Iterable[str] | None = None,
+        offsets: bool = False,
     ) -> "Spec":
-        """Return this version with other or new fields (None: gone), enums (the whole list, None: gone) and open enums."""
+        """Return this version with other or new objects and fields, enums (the whole list) and open enums; None: gone."""
         tables: dict[str, Mapping[str, Field]] = dict(self.objects)
         for name, rows in (objects or {}).items():
+            if rows is None:
+                del tables[name]
+                continue
             table: dict[str, Field] = dict(tables.get(name, {}))
             for field, text in rows.items():
                 table.pop(field, None)
@@ -89,7 +101,7 @@ class Spec(Struct, frozen=True):
             values.pop(name, None)
             if listed is not None:
                 values[name] = tuple(listed.split())
-        spec = Spec(tables, values, self.open_enums if open_enums is None else frozenset(open_enums))
+        spec = Spec(tables, values, self.open_enums if open_enums is None else frozenset(open_enums), offsets)
         for name, fields in tables.items():
             for field, row in fields.items():
                 if not (row.type in _SCALARS or row.type in values or row.type in tables):
@@ -100,7 +112,7 @@ class Spec(Struct, frozen=True):
 def declare(objects: Mapping[str, Mapping[str, str]], enums: Mapping[str, str], open_enums: Iterable[str]) -> Spec:
     """Return the types that are written as in OCPI's tables: `{"Price": {"excl_vat": "number 1", "incl_vat": "number ?"}}`.
 
-    A field is `type(length) cardinality`, with ` key` behind it where it identifies the object.
+    A field is `type(length) cardinality`, with ` key` behind it where it identifies the object, and ` atomic` behind that.
     """
     return Spec({}, {}, frozenset(open_enums)).differing(objects, enums)
 
@@ -109,8 +121,8 @@ def _field(text: str) -> Field:
     match = _FIELD.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not `type(length) cardinality`")
-    kind, length, cardinality, key = match.groups()
-    return Field(kind, int(length) if length else None, cast(Cardinality, cardinality), key is not None)
+    kind, length, cardinality, key, atomic = match.groups()
+    return Field(kind, int(length) if length else None, cast(Cardinality, cardinality), key is not None, atomic is not None)
 
 
 class CleanDecoder:
@@ -176,6 +188,8 @@ class _Structs:
                 return Annotated[str, Meta(min_length=1 if row.key and keyed else 0, max_length=row.length)]
             case "number":
                 return Annotated[float, Meta(ge=-_MAGNITUDE, le=_MAGNITUDE)]
+            case "decimal":
+                return Annotated[str, Meta(pattern=_DECIMAL)]
             case "int":
                 bound = _MAGNITUDE if row.length is None else 10**row.length - 1
                 return Annotated[int, Meta(ge=-bound, le=bound)]

@@ -123,12 +123,14 @@ class _Compiler:
                 return _text(row.length, True, row.key and keyed)
             case "number":
                 return _number
+            case "decimal":
+                return _decimal
             case "int":
                 return _int(row.length)
             case "boolean":
                 return _boolean
             case "DateTime":
-                return _date_time
+                return _local_date_time if self.spec.offsets else _date_time
         if row.type in self.spec.enums:
             return _enum(row.type, self.spec.enums[row.type], row.type in self.spec.open_enums)
         return self.object(row.type, keyed and row.key, row.inner(extent))
@@ -238,6 +240,33 @@ def _number(value: Json, at: str, report: Report) -> Json:
     return value
 
 
+def _decimal(value: Json, at: str, report: Report) -> Json:
+    """Check a number that is a string (OCPI 2.0 types 1.3)."""
+    if isinstance(value, str):
+        read = codec.number(value)
+        if read is None and _DECIMAL_COMMA.fullmatch(value):
+            report.warning(at, "decimal_comma", f"{shown(value)} has a comma for its point; taken as {value.replace(',', '.')}")
+            value = value.replace(",", ".")
+            read = codec.number(value)
+        if read is None:
+            report.error(at, "wrong_type", f"{shown(value)} is no number")
+            return value
+        _check_range(read, at, report)
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        report.error(at, "wrong_type", f"a number in a string is expected, not {shown(value)}")
+        return value
+    _check_range(value, at, report)
+    if not codec.in_range(value):
+        return value
+    report.warning(at, "decimal_as_number", f"{shown(value)} is a number where OCPI 2.0 has it in a string; taken as its text")
+    return codec.encode(value).decode()
+
+
+# With three digits behind it a comma may as well set off thousands.
+_DECIMAL_COMMA: Final = re.compile(r"-?(?:0|[1-9][0-9]*),(?:[0-9]{1,2}|[0-9]{4,})")
+
+
 def _int(digits: int | None) -> Check:
     def check(value: Json, at: str, report: Report) -> Json:
         before = report.errors
@@ -284,7 +313,11 @@ def _enum(name: str, values: tuple[str, ...], is_open: bool) -> Check:
     return check
 
 
-def _date_time(value: Json, at: str, report: Report) -> Json:
+def _local_date_time(value: Json, at: str, report: Report) -> Json:
+    return _date_time(value, at, report, offset="info")
+
+
+def _date_time(value: Json, at: str, report: Report, offset: Severity = "warning") -> Json:
     if not isinstance(value, str):
         report.error(at, "wrong_type", f"a DateTime is a string, not {shown(value)}")
         return value
@@ -302,7 +335,7 @@ def _date_time(value: Json, at: str, report: Report) -> Json:
     if _CANONICAL.fullmatch(value):
         return value
     if shape["offset"]:
-        report.warning(at, "offset_date_time", f"{shown(value)} has an offset, OCPI is UTC; taken as {date_time(moment)}")
+        report.add(at, "offset_date_time", offset, f"{shown(value)} has an offset, OCPI is UTC; taken as {date_time(moment)}")
     if len(shape["date"]) < 10 or len(shape["time"]) < 8:
         report.warning(at, "unpadded_date_time", f"{shown(value)} lacks leading zeros; taken as {date_time(moment)}")
     if shape["t"] != "T" or shape["zone"] == "z" or len(value.split()) > 1:
