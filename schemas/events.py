@@ -81,6 +81,10 @@ class SessionPatched(Struct, frozen=True, tag="session.patched"):
     patch: Patch
 
 
+class SessionDeleted(Struct, frozen=True, tag="session.deleted"):
+    """A DELETE of a Session (OCPI 2.0): it is served no more; what it was stays findable."""
+
+
 class CdrPosted(Struct, frozen=True, tag="cdr.posted"):
     """A CDR, credit CDRs included. It never changes afterwards."""
 
@@ -129,6 +133,12 @@ class TariffReplaced(Struct, frozen=True, tag="tariff.replaced"):
     tariff: Document
 
 
+class TariffPatched(Struct, frozen=True, tag="tariff.patched"):
+    """A PATCH of a Tariff (OCPI 2.1.1 and before)."""
+
+    patch: Patch
+
+
 class TariffDeleted(Struct, frozen=True, tag="tariff.deleted"):
     """A DELETE of a Tariff: it is no longer valid; what it was stays findable."""
 
@@ -166,8 +176,10 @@ Event: TypeAlias = (
     | ConnectorPatched
     | SessionReplaced
     | SessionPatched
+    | SessionDeleted
     | CdrPosted
     | TariffReplaced
+    | TariffPatched
     | TariffDeleted
     | TokenReplaced
     | TokenPatched
@@ -178,8 +190,10 @@ Event: TypeAlias = (
 EVENT_TYPE: Final[dict[tuple[Module, str], str]] = {
     (Module.SESSIONS, "PUT"): "session.replaced",
     (Module.SESSIONS, "PATCH"): "session.patched",
+    (Module.SESSIONS, "DELETE"): "session.deleted",
     (Module.CDRS, "POST"): "cdr.posted",
     (Module.TARIFFS, "PUT"): "tariff.replaced",
+    (Module.TARIFFS, "PATCH"): "tariff.patched",
     (Module.TARIFFS, "DELETE"): "tariff.deleted",
     (Module.TOKENS, "PUT"): "token.replaced",
     (Module.TOKENS, "PATCH"): "token.patched",
@@ -211,8 +225,10 @@ _PATCHED: Final[dict[str, Callable[[Patch], Event]]] = {
     "evse.patched": EvsePatched,
     "connector.patched": ConnectorPatched,
     "session.patched": SessionPatched,
+    "tariff.patched": TariffPatched,
     "token.patched": TokenPatched,
 }
+_DELETED: Final[dict[str, Event]] = {"session.deleted": SessionDeleted(), "tariff.deleted": TariffDeleted()}
 _document: Final = msgspec.json.Decoder(Document)
 _patch: Final = msgspec.json.Decoder(Patch)
 
@@ -225,8 +241,9 @@ def event_of(envelope: Envelope) -> Event:
     patched = _PATCHED.get(envelope.type)
     if patched is not None:
         return patched(_patch.decode(envelope.payload))
-    if envelope.type == "tariff.deleted":
-        return TariffDeleted()
+    deleted = _DELETED.get(envelope.type)
+    if deleted is not None:
+        return deleted
     raise UnknownEvent(f"no event is called {envelope.type!r}; is this log written by a newer roamlog?")
 
 

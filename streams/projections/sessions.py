@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from schemas.columns import DECIMAL, column_decimal
-from schemas.events import Document, Patch, SessionPatched, SessionReplaced
+from schemas.events import Document, Patch, SessionDeleted, SessionPatched, SessionReplaced
 from schemas.types import Finding, Instant, date_time, identity, instant
 from streams.errors import Poison
 from streams.lastwriter import (
@@ -94,6 +94,7 @@ class _Header(Struct, frozen=True, array_like=True):
     changed_at: Instant
     parked: int
     event_ids: tuple[bytes, ...]
+    deleted: Stamp | None = None
 
 
 class SessionState(Struct, frozen=True):
@@ -105,8 +106,9 @@ class SessionState(Struct, frozen=True):
 
     @property
     def served(self) -> bool:
-        """Whether a PUT has come; before it there is nothing to serve."""
-        return self.header.writer.base is not None
+        """Whether a PUT has described it and no newer DELETE (OCPI 2.0) has taken it away."""
+        base, deleted = self.header.writer.base, self.header.deleted
+        return base is not None and (deleted is None or base > deleted)
 
 
 class _Price(Struct):
@@ -151,14 +153,14 @@ class Sessions:
     """The projection of Sessions (OCPI 2.2.1 mod_sessions; requirements 2.1 to 2.3)."""
 
     name: Final = "sessions"
-    version: Final = 1
+    version: Final = 2
     topics: Final = (CHARGING,)
     current: Final = SESSIONS
     facts: Final = (SESSION_HISTORY, SESSION_FINDINGS)
 
     def key(self, recorded: Recorded) -> Key | None:
         """Return (party, session id); CDRs do not concern a Session."""
-        if isinstance(recorded.event, SessionReplaced | SessionPatched):
+        if isinstance(recorded.event, SessionReplaced | SessionPatched | SessionDeleted):
             return recorded.envelope.party, identity(recorded.envelope.key[0])
         return None
 
@@ -177,6 +179,8 @@ class Sessions:
                 after = _replaced(before, document, recorded)
             case SessionPatched(patch):
                 after = _patched(before, patch, recorded, seen)
+            case SessionDeleted():
+                after = _deleted(before, recorded)
             case _:
                 return state, ()
         if envelope.last_updated is not None and envelope.last_updated > envelope.received_at + AHEAD_US:
@@ -198,6 +202,7 @@ class Sessions:
                 max(header.changed_at, envelope.received_at) if changed else header.changed_at,
                 header.parked,
                 (*header.event_ids[-REMEMBERED + 1 :], envelope.event_id),
+                header.deleted,
             ),
             _json.encode(after.fields) if changed else before.doc,
         )
@@ -252,8 +257,7 @@ def _stamp(recorded: Recorded, header: _Header) -> Stamp:
     if envelope.last_updated is not None:
         return stamp(envelope.last_updated, envelope.received_at, recorded.version)
     met = [written.event for written in header.writer.newer.values()]
-    if header.writer.base is not None:
-        met.append(header.writer.base.event)
+    met += [written.event for written in (header.writer.base, header.deleted) if written is not None]
     newest = max(met, default=envelope.received_at)
     return Stamp(newest, newest, recorded.version)
 
@@ -291,11 +295,19 @@ def _replaced(before: SessionState, document: Document, recorded: Recorded) -> S
     return SessionState(fields, after)
 
 
+def _deleted(before: SessionState, recorded: Recorded) -> SessionState:
+    header, at = before.header, _stamp(recorded, before.header)
+    if header.deleted is not None and at <= header.deleted:
+        return before
+    return SessionState(before.fields, msgspec.structs.replace(header, deleted=at), before.doc)
+
+
 def _patched(before: SessionState, patch: Patch, recorded: Recorded, seen: list[Finding]) -> SessionState:
     header, at = before.header, _stamp(recorded, before.header)
     if header.writer.base is not None and at <= header.writer.base:
         return before
-    if not before.served and header.parked >= PARKED:
+    described = header.writer.base is not None
+    if not described and header.parked >= PARKED:
         raise Poison(f"{PARKED} PATCHes of a Session are waiting for its PUT")
     changes = {name: value for name, value in patch.set.items() if name not in _IDENTITY and name != _PERIODS}
     periods, listed = header.periods, before.fields.get(_PERIODS)
@@ -319,7 +331,7 @@ def _patched(before: SessionState, patch: Patch, recorded: Recorded, seen: list[
         header,
         writer=writer,
         periods=periods,
-        parked=header.parked + (not before.served),
+        parked=header.parked + (not described),
         addressed_to=addressed_to,
         addressed_at=addressed_at,
     )

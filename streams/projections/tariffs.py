@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from schemas.events import Document, TariffDeleted, TariffReplaced
+from schemas.events import Document, TariffDeleted, TariffPatched, TariffReplaced
 from schemas.types import identity, instant
 from streams import kept
 from streams.kept import Header, Kept
@@ -73,7 +73,10 @@ _msgpack: Final = msgspec.msgpack.Encoder()
 
 
 class Tariffs:
-    """The projection of Tariffs (OCPI 2.2.1 mod_tariffs): PUT replaces, DELETE ends; `tariff_history` forgets nothing."""
+    """The projection of Tariffs (OCPI 2.2.1 mod_tariffs): PUT replaces, DELETE ends, and until 2.1.1 PATCH changes.
+
+    `tariff_history` forgets nothing.
+    """
 
     name: Final = "tariffs"
     version: Final = 1
@@ -86,7 +89,7 @@ class Tariffs:
         return recorded.envelope.party, identity(recorded.envelope.key[0])
 
     def fold(self, state: Kept | None, recorded: Recorded) -> tuple[Kept | None, Sequence[Fact]]:
-        """Return the Tariff after the event; the history keeps the document that the event stated."""
+        """Return the Tariff after the event; the history keeps the document that the event stated or led to."""
         envelope = recorded.envelope
         if state is not None and envelope.event_id in state.header.event_ids:
             return state, ()
@@ -94,6 +97,9 @@ class Tariffs:
         match recorded.event:
             case TariffReplaced(document):
                 after, said = kept.put(before, document, recorded, _IDENTITY), envelope.payload
+            case TariffPatched(patch):
+                after = kept.patch(before, patch, recorded, _IDENTITY)
+                said = _json.encode(after.fields)
             case TariffDeleted():
                 after, said = kept.delete(before, recorded), b""
             case _:

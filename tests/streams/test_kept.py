@@ -43,6 +43,11 @@ def delete_tariff(seconds: float) -> Envelope:
     return said("tariff.deleted", ("T1",), seconds, {}, stamped=False)
 
 
+def patch_tariff(seconds: float, *, stamped: bool = True, **fields: Any) -> Envelope:
+    said_of_it = fields | ({"last_updated": at(seconds)} if stamped else {})
+    return said("tariff.patched", ("T1",), seconds, {"set": said_of_it}, stamped=stamped)
+
+
 def put_token(seconds: float, **fields: Any) -> Envelope:
     token = {"uid": "U1", "type": "RFID", "valid": True, "whitelist": "ALLOWED", "contract_id": "C", "last_updated": at(seconds)}
     return said("token.replaced", ("U1", "RFID"), seconds, token | fields)
@@ -117,3 +122,25 @@ def test_an_authorization_leaves_a_fact_and_no_change() -> None:
     assert after == state
     (fact,) = facts(Tokens(), AUTHORIZATIONS, put_token(0), asked)
     assert (fact["allowed"], fact["location_id"]) == ("ALLOWED", "L1")
+
+
+def test_a_patch_of_a_tariff_changes_the_fields_that_it_names() -> None:
+    state, facts = folded(Tariffs(), put_tariff(0, type="REGULAR"), patch_tariff(5, currency="NOK"))
+    assert state is not None
+    assert {name: json.loads(bytes(text)) for name, text in state.fields.items()} == {
+        "id": "T1", "currency": "NOK", "elements": [], "tax_included": "NO", "type": "REGULAR", "last_updated": at(5)
+    }  # fmt: skip
+    said_then = [fact.row[-1] for fact in facts if fact.table is TARIFF_HISTORY]
+    assert json.loads(bytes(said_then[-1]))["currency"] == "NOK"  # type: ignore[call-overload]
+
+
+def test_a_patch_of_a_tariff_without_last_updated_follows_what_it_meets() -> None:
+    state, _ = folded(Tariffs(), put_tariff(9), patch_tariff(3, stamped=False, currency="NOK"))
+    assert state is not None
+    assert bytes(state.fields["currency"]) == b'"NOK"'
+
+
+def test_a_patch_brings_no_deleted_tariff_back() -> None:
+    state, _ = folded(Tariffs(), put_tariff(0), delete_tariff(3), patch_tariff(5, currency="NOK"))
+    assert state is not None
+    assert not state.served

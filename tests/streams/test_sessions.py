@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from charging import at, folded, patch, period, put
+from charging import at, envelope, folded, patch, period, put
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,3 +189,27 @@ def test_repeats_change_nothing(pair: tuple[list[Envelope], list[Envelope]], dat
     events = pair[1]
     again = data.draw(st.lists(st.sampled_from(events), max_size=4))
     assert doc(*events, *again) == doc(*events)
+
+
+def delete(seconds: float) -> Envelope:
+    return envelope("session.deleted", seconds, {}, last_updated=None)
+
+
+def test_a_deleted_session_is_served_no_more_and_keeps_what_it_was() -> None:
+    # OCPI 2.0 knows DELETE of a Session.
+    state, facts = folded(Sessions(), put(0), delete(5))
+    assert state is not None
+    assert not state.served
+    assert json.loads(state.doc)["id"] == "S1"
+    kinds = [fact.row[3] for fact in facts if fact.table is SESSION_HISTORY]
+    assert kinds == ["session.replaced", "session.deleted"]
+    assert Sessions().decode(("NL*TNM", "s1"), state.doc, bytes(Sessions().row(("NL*TNM", "s1"), state)[-1])) == state  # type: ignore[call-overload]
+
+
+def test_a_put_brings_a_deleted_session_back_and_a_patch_does_not() -> None:
+    patched, _ = folded(Sessions(), put(0), delete(5), patch(6, kwh=2))
+    assert patched is not None
+    assert not patched.served
+    again, _ = folded(Sessions(), put(0), delete(5), put(6))
+    assert again is not None
+    assert again.served
