@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -48,6 +48,9 @@ RETRY_FIRST_S: Final = 0.1
 RETRY_LONGEST_S: Final = 10.0
 
 T = TypeVar("T")
+
+Mend: TypeAlias = Callable[[Record, Envelope], Envelope]
+"""Gives the envelope as a mended dialect lifts it: the same one where nothing is to be mended. Plain and pure."""
 
 _say: Final = logging.getLogger("roamlog")
 
@@ -148,10 +151,15 @@ class Projector:
         dead_letter: bool = True,
         save_positions: bool = True,
         patience_s: float = math.inf,
+        mend: Mend | None = None,
     ) -> None:
-        """`patience_s` is how long one thing is tried again while the store is away; then StoreUnavailable is raised."""
+        """`patience_s` is how long one thing is tried again while the store is away; then StoreUnavailable is raised.
+
+        `mend` sees every envelope before it is decoded; None where no dialect was ever mended.
+        """
         self.works = list(works)
         self.positions: dict[TopicPartition, Reached] = {}
+        self.mend = mend
         self._log = log
         self._store = store
         self._generations = generations
@@ -232,7 +240,7 @@ class Projector:
 
     async def _fold(self, records: Sequence[Record], behind: "_Batch | None" = None) -> "_Batch":
         """Decode and fold records (in offset order per partition) into rows."""
-        recorded, unread = await self._run(_decode_all, records, self._log.epoch)
+        recorded, unread = await self._run(_decode_all, records, self._log.epoch, self.mend)
         before = self.positions if behind is None else behind.reached
         batch = _Batch(records, recorded, unread, _reached(before, records, recorded))
         await self._fold_into(batch, behind)
@@ -392,19 +400,21 @@ class _Folded(NamedTuple):
     bad: list[_Bad]
 
 
-def _decode_all(records: Sequence[Record], epoch: int) -> tuple[list[tuple[Record, Recorded]], list[_Bad]]:
+def _decode_all(
+    records: Sequence[Record], epoch: int, mend: Mend | None = None
+) -> tuple[list[tuple[Record, Recorded]], list[_Bad]]:
     """Decode records to events; what cannot be decoded is poison."""
     decoded: list[tuple[Record, Recorded]] = []
     bad: list[_Bad] = []
     for record in records:
         try:
-            decoded.append((record, decode(record, epoch)))
+            decoded.append((record, decode(record, epoch, mend)))
         except Poison as poison:
             bad.append(_Bad(record, str(poison)))
     return decoded, bad
 
 
-def decode(record: Record, epoch: int) -> Recorded:
+def decode(record: Record, epoch: int, mend: Mend | None = None) -> Recorded:
     """Return the event of a record with its row version. Raises Poison."""
     version = row_version(epoch, record.offset)
     try:
@@ -412,6 +422,8 @@ def decode(record: Record, epoch: int) -> Recorded:
             rejected = rejections.decode(record.value)
             return Recorded(_envelope_of(rejected), RequestRejected(rejected), record.partition, version)
         envelope = envelopes.decode(record.value)
+        if mend is not None:
+            envelope = mend(record, envelope)
         return Recorded(envelope, event_of(envelope), record.partition, version)
     except (envelopes.BadEnvelope, rejections.BadRejected, UnknownEvent, msgspec.DecodeError, ValueError) as fault:
         raise Poison(f"the record cannot be read: {fault}") from fault
