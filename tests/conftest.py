@@ -1,12 +1,17 @@
 """What all tests share: properties that are the same on every run, and a chDB folder with a database for each test."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
 
+import broker
 import pytest
 from hypothesis import settings
 
+from streams.logs.kafka import Cluster
 from streams.stores.clickhouse import ClickHouseStore
 
 # A slow machine is no fault of the code, and a test that fails now and then is none at all.
@@ -14,6 +19,34 @@ settings.register_profile("roamlog", deadline=None, derandomize=True, database=N
 settings.load_profile("roamlog")
 
 _databases = count(1)
+_prefixes = count(1)
+_RUN = "ROAMLOG_TEST_RUN"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that all processes of this run share."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_RUN] = tempfile.mkdtemp(prefix="roamlog-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the processes of this run shared."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(_RUN))
+        broker.end_of_run(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_address() -> str:
+    """The broker of this run as host:port; skips where there can be none."""
+    return broker.of_this_run(Path(os.environ[_RUN]))
+
+
+@pytest.fixture
+def cluster(kafka_address: str) -> Cluster:
+    """A cluster in which nobody else has a log: the topics' prefix is the test's own."""
+    return Cluster(servers=kafka_address, prefix=f"t{os.getpid()}-{next(_prefixes)}.")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,10 @@ FETCH_BYTES: Final = 16 * 1024 * 1024
 """About what one fetch returns at most; a lone larger record still comes, or its lane would stand for ever."""
 
 
+class LogMismatch(Exception):
+    """The log is not the one that was asked for: another format, other partition counts, or no log at all."""
+
+
 Placed: TypeAlias = tuple[int, bytes, bytes]
 """The lane that an entry's key belongs to (an index over all partitions of all topics), its key and its value."""
 

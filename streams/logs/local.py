@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
-from streams.logs.lanes import FETCH_BYTES, Lanes, Placed, closed, shares
+from streams.logs.lanes import FETCH_BYTES, Lanes, LogMismatch, Placed, closed, shares
 from streams.ports import Entry, LogUnavailable, Position, Record, TopicPartition
 
 APPLICATION_ID: Final = 0x524C4F47  # "RLOG", SQLite's own mark of what a file is
@@ -41,10 +41,6 @@ _CHECKPOINT_PAGES: Final = 4096  # at 8 KiB a page: the file is written every 32
 _FETCH_ROWS: Final = 20_000  # what one query walks over, whatever `max_records` says
 _say: Final = logging.getLogger("roamlog")
 _COUNT: Final = struct.Struct("<I")
-
-
-class LogMismatch(Exception):
-    """The file is not the log that was asked for: another format, other partition counts, or no log at all."""
 
 
 class LogDamaged(Exception):

@@ -6,22 +6,26 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from broker import new_log
 
 from streams.logs.local import LocalLog
 from streams.logs.memory import MemoryLog
 from streams.ports import Entry, EventLog, LogUnavailable, Position, Record, RecordTooLarge, TopicPartition
 from streams.topics import CHARGING, CRAWLS, PARTNERS, partition_of
 
-# An adapter is added here: how a log of four partitions a topic is opened for one test.
+# An adapter is added here: how a log of four partitions a topic is opened for one test. Kafka's is opened on the broker.
 ADAPTERS: dict[str, Callable[[Path], EventLog]] = {
     "memory": lambda folder: MemoryLog(partitions=4),
     "local": lambda folder: LocalLog.open(folder / "log.sqlite", partitions=4),
 }
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+@pytest.fixture(params=[*sorted(ADAPTERS), "kafka"])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
-    opened = ADAPTERS[request.param](tmp_path)
+    if request.param == "kafka":
+        opened: EventLog = await new_log(request.getfixturevalue("cluster"))
+    else:
+        opened = ADAPTERS[request.param](tmp_path)
     yield opened
     await opened.close()
 

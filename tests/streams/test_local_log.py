@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from streams.logs import local
-from streams.logs.local import LocalLog, LogDamaged, LogInUse, LogMismatch
+from streams.logs.lanes import LogMismatch
+from streams.logs.local import LocalLog, LogDamaged, LogInUse
 from streams.logs.memory import MemoryLog
 from streams.ports import Entry, LogUnavailable, Position, TopicPartition
 from streams.topics import CHARGING, PARTNERS, REJECTED
