@@ -131,7 +131,7 @@ def _answer_failures(app: FastAPI, clock: Clock) -> None:
                 refusal = refusal_of(fault)
         body = response.error(refusal.code, refusal.message, clock.now())
         answer = Response(body, refusal.http, media_type="application/json")
-        answer.raw_headers += [*refusal.headers, *taken_over(dict(request.headers.raw))]
+        answer.raw_headers += [*refusal.headers, *taken_over(dict(request.headers.raw), request.url.path)]
         return answer
 
     for kind in (RequestValidationError, HTTPException, Refusal, ResultTooLarge, StoreUnavailable, LogUnavailable, Exception):

@@ -13,6 +13,7 @@ from api.access import Gate, Reader
 from api.errors import Refusal, unavailable
 from schemas.ocpi import response
 from schemas.ocpi.headers import Headers, segments_of, taken_over
+from schemas.ocpi.interface import interface
 from schemas.types import Instant
 from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable, StoreUnavailable
@@ -56,7 +57,7 @@ class OcpiRoute(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or (self._method is not None and scope["method"] != self._method):
             return Match.NONE, {}
-        parts = scope["path"].removeprefix(scope.get("root_path", "")).split("/", 4)
+        parts = path_of(scope).split("/", 4)
         if len(parts) > 2 and not parts[0] and parts[1] == "ocpi" and self._wanted(parts[2:]):
             return Match.FULL, {"endpoint": self.endpoint}
         return Match.NONE, {}
@@ -81,11 +82,13 @@ class Endpoint:
         except Exception as fault:
             refusal = refusal_of(fault)
             self._count(refusal)
-            body = response.error(refusal.code, refusal.message, self._clock.now())
-            return await _send(send, refusal.http, body, [*refusal.headers, *taken_over(headers)])
+            code = interface(_version(path_of(scope))).code(refusal.code)
+            body = response.error(code, refusal.message, self._clock.now())
+            return await _send(send, refusal.http, body, [*refusal.headers, *taken_over(headers, path_of(scope))])
         self._metrics.count("roamlog_read_requests_total", self._interface, "served")
         self._metrics.observe("roamlog_read_seconds", perf_counter() - started)
-        await _send(send, 200, response.success(answer.data, self._clock.now()), [*answer.headers, *taken_over(headers)])
+        carried = taken_over(headers, path_of(scope))
+        await _send(send, 200, response.success(answer.data, self._clock.now()), [*answer.headers, *carried])
 
     def _count(self, refusal: Refusal) -> None:
         if refusal.http == 401:
@@ -103,6 +106,16 @@ class Endpoint:
             raise Refusal(404, response.Status.INVALID_PARAMETERS, "the path is no UTF-8")
         path = raw_path.decode("latin-1")
         return await self._answering(Asked(reader, scope["method"], segments, path, scope.get("query_string", b""), at))
+
+
+def path_of(scope: Scope) -> str:
+    """Return the path below the application's own root."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _version(path: str) -> str:
+    return path.split("/", 3)[2] if path.count("/") > 1 else ""
 
 
 def refusal_of(fault: Exception) -> Refusal:

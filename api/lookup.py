@@ -100,6 +100,15 @@ ORDER BY first_seen, party
 LIMIT 100 BY token_uid, type
 """
 
+# Who has the contract, its id does not tell: all Tokens are looked through, so few callers ask, and each is remembered.
+CONTRACT_OWNERS: Final = """
+SELECT lower(contract_id) AS contract, any(party)
+FROM tokens
+WHERE served = 1 AND contract IN {keys:Array(String)}
+GROUP BY contract
+HAVING uniqExact(party) = 1
+"""
+
 # Whose a Location is, its id does not tell a reader of the Sender interface.
 OWNERS_OF_LOCATIONS: Final = """
 SELECT location_id, party, publish
@@ -131,6 +140,7 @@ class DocumentLookup:
         self._connectors = _Coalesced(self._read_connectors)
         self._tokens = _Coalesced(self._read_tokens)
         self._owners = _Coalesced(self._read_owners)
+        self._contracts = _Coalesced(self._read_contracts)
 
     async def documents(self, module: Module, keys: Sequence[Key]) -> dict[Key, bytes]:
         """Return the canonical JSON of those keys that a reader would be served, as of some instant after the call.
@@ -191,6 +201,22 @@ class DocumentLookup:
             for party, location_id, doc, state in await self._store.query(LOCATION_STATES, {"keys": keys[start : start + KEYS]}):
                 key = _text(party), _text(location_id)
                 found[key] = _locations.decode(key, _bytes(doc), _bytes(state)).node
+        return found
+
+    async def contract_owners(self, contract_ids: Sequence[str]) -> dict[str, str]:
+        """Return the party of each lowered contract_id that exactly one party's Tokens have, whether valid or not.
+
+        Raises StoreUnavailable.
+        """
+        found = await self._contracts.get([(contract_id,) for contract_id in contract_ids])
+        return {contract_id: party for (contract_id,), party in found.items()}
+
+    async def _read_contracts(self, keys: list[Key]) -> dict[Key, str]:
+        found: dict[Key, str] = {}
+        for start in range(0, len(keys), KEYS):
+            ids = [contract_id for (contract_id,) in keys[start : start + KEYS]]
+            for contract_id, party in await self._store.query(CONTRACT_OWNERS, {"keys": ids}):
+                found[(_text(contract_id),)] = _text(party)
         return found
 
     async def _read_tokens(self, keys: list[Key]) -> dict[Key, list[tuple[str, bytes]]]:

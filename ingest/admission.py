@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas import envelope as envelopes
 from schemas.events import EVENT_TYPE, LEVEL_EVENT_TYPE, Crawl, Envelope, Origin
@@ -77,6 +78,12 @@ class _Location(Struct):
     evses: list[_Evse] | None = None
 
 
+class _Own(Struct):
+    id: str | None = None
+    uid: str | None = None
+
+
+_own: Final = msgspec.json.Decoder(_Own)
 _location: Final = msgspec.json.Decoder(_Location)
 _evse: Final = msgspec.json.Decoder(_Evse)
 
@@ -102,17 +109,18 @@ def admit(
 ) -> Admitted:
     """Return the object lifted, checked against its path and enveloped.
 
-    `party` and `ids` are what the path says (tokens: with the type), None and () where only the body tells (a POST, a file).
-    Where both speak they must agree, without regard to case. A DELETE has no object, so its body is not looked at.
+    `party` and `ids` are what the path says (tokens: with the type, "" where it says none), None and () where only the body
+    tells (a POST, a file). Where both speak they must agree, without regard to case. Before 2.2 no body tells its party, so
+    `party` is never None. A DELETE has no object, so its body is not looked at.
     Raises NotJson, Refused, or NotOwned when the body names a party that `owns` denies.
     Source: OCPI 2.2.1 transport_and_format, client owned object push; requirements 2.7.
     """
     if verb is _DELETE:
         lifted, body = Lifted(module=module, verb=verb, payload=b"{}", raw=None, party=None, ids=(), last_updated=None), b""
     elif module is _OF_LOCATIONS:
-        lifted = dialect.lift(module, verb, body, level=_LEVELS[len(ids)])
+        lifted = dialect.lift(module, verb, body, level=_LEVELS[len(ids)], owner=party, received_at=circumstances.received_at)
     else:
-        lifted = dialect.lift(module, verb, body)
+        lifted = dialect.lift(module, verb, body, owner=party, received_at=circumstances.received_at)
     owner = _owner(lifted, party)
     if party is None and not owns(owner):
         raise NotOwned(owner)
@@ -163,6 +171,18 @@ def below(admitted: Admitted) -> Iterator[Key]:
                 yield *admitted.key, identity(connector.id)
 
 
+def spelled(document: bytes) -> str:
+    """Return the id of an object, its uid where it has one, as its canonical form spells it."""
+    own = _own.decode(document)
+    return own.uid or own.id or ""
+
+
+def addressed(admitted: Admitted, party: str) -> Admitted:
+    """Return the object as one that concerns the party (`DE*MSP`)."""
+    envelope = replace(admitted.envelope, addressed_to=party)
+    return Admitted(admitted.key, envelope, Entry(admitted.entry.topic, admitted.entry.key, envelopes.encode(envelope)))
+
+
 def event_id(circumstances: Circumstances, key: Key, lifted: Lifted, body: bytes) -> bytes:
     """Return 16 bytes that are equal for a retry of the same request and for nothing else.
 
@@ -211,6 +231,8 @@ def _ids(lifted: Lifted, ids: tuple[str, ...]) -> tuple[str, ...]:
     # Compared as sent first: lowering both costs more than most requests need. An EVSE or a Connector names itself alone.
     if own == ids[-len(own) :]:
         return ids
+    if not ids[-1]:
+        ids = (*ids[:-1], own[-1])
     for place, (one, other) in enumerate(zip(own, ids[-len(own) :], strict=True)):
         if one and identity(one) != identity(other):
             if lifted.module is _OF_TOKENS and place == 1:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 from msgspec import Raw, Struct
 
-from ingest.admission import token_record_key
+from ingest.admission import spelled, token_record_key
 from ingest.partners import Connection, PartnerRegistry
 from ingest.requests import (
     RETRY_AFTER_S,
@@ -20,10 +20,14 @@ from ingest.requests import (
     Answer,
     PushRequest,
     Refusal,
+    Spoken,
     is_id,
+    misspelt,
     not_allowed,
     refuse,
     remarks,
+    spoken,
+    spoken_of,
     token_type,
 )
 from schemas import codec
@@ -47,9 +51,6 @@ from streams.topics import TOKENS, lane
 
 ASKING: Final = frozenset({"CPO", "HUB"})
 """The roles that may ask about any eMSP's Token; every other partner may ask about its own alone."""
-
-ID_CHARACTERS: Final = 36
-"""The most that a location_id or an evse_uid may have (OCPI 2.2.1 mod_tokens 3.3, LocationReferences)."""
 
 EVSES: Final = 10_000
 
@@ -100,7 +101,7 @@ class Authorize:
         wait_s: float = 2.0,
     ) -> None:
         self._log = log
-        self._dialects = dialects
+        self._spoken = spoken(dialects)
         self._clock = clock
         self._tokens = tokens
         self._positions = positions
@@ -126,28 +127,25 @@ class Authorize:
 
     async def take(self, request: PushRequest) -> Answer:
         """Return the answer of what could be answered; raises Refusal or LogUnavailable."""
-        if not request.version:
-            raise Refusal(Answer(404, 2001, "the path is no UTF-8"))
-        dialect = self._dialects.get(request.version)
-        if dialect is None:
-            raise Refusal(Answer(404, 3002, f"OCPI {request.version[:20]} is not spoken here; see /ocpi/versions"))
+        spoken = spoken_of(self._spoken, request)
         match request.module, *request.segments:
-            case "tokens", uid, "authorize":
+            case "tokens", uid, "authorize" if spoken.interface.authorizes:
                 if request.method != "POST":
                     raise not_allowed(request, "POST")
-                return await self._authorize(request, dialect, uid)
-            case "sessions", _, "charging_preferences":
+                return await self._authorize(request, spoken, uid)
+            case "sessions", _, "charging_preferences" if spoken.interface.prefers:
                 if request.method != "PUT":
                     raise not_allowed(request, "PUT")
                 # OCPI 2.2.1 mod_sessions, ChargingPreferencesResponse: HTTP 404 and 2001 where the EVSE cannot do it.
                 raise Refusal(Answer(404, 2001, "charging preferences cannot be given for this session"))
         raise Refusal(Answer(404, 2000, f"nothing of OCPI {request.version} is written at this path"))
 
-    async def _authorize(self, request: PushRequest, dialect: Dialect, uid: str) -> Answer:
+    async def _authorize(self, request: PushRequest, spoken: Spoken, uid: str) -> Answer:
+        dialect, interface = spoken
         if not is_id(uid):
             raise Refusal(Answer(404, 2001, "the path holds what can be no id"))
         kind = token_type(request, "type", "token_type")
-        asked = _references(request.body)
+        asked = _references(request.body, interface.reference_characters)
         try:
             found, current = await self._visible(request, uid, kind)
         except StoreUnavailable:
@@ -157,18 +155,23 @@ class Authorize:
                 return BEHIND
             raise Refusal(Answer(404, 2004, f"no token {uid!r} of type {kind} is known", outcome="unknown"))
         token = found[0]
+        if not interface.folds_case and (stands := spelled(token.document)) != uid:
+            raise misspelt(token.party, uid, stands)
+        lowered = dialect.lower(Module.TOKENS, token.document)
+        if lowered.withheld is not None:
+            raise Refusal(Answer(404, 2004, f"token {uid!r} cannot be told in OCPI {dialect.version}: {lowered.withheld}"))
         event_id = secrets.token_bytes(16)
         allowed = _is_valid(token)
         # Never 2002 (not enough information): whether a Token may charge depends here on nothing but the Token. Nor is the
         # place looked at: an eMSP shall not refuse because of opening hours or an EVSE's status, and may not know the Location.
-        info: dict[str, object] = {
-            "allowed": "ALLOWED" if allowed else "BLOCKED",
-            "token": Raw(dialect.lower(Module.TOKENS, token.document).body),
-        }
+        info: dict[str, object] = {"allowed": "ALLOWED" if allowed else "BLOCKED"}
+        if interface.answers_with_token:
+            info["token"] = Raw(lowered.body)
         if allowed:
-            # The reference comes back in the Session and the CDR, and finds this very event.
             info |= {"location": asked} if asked is not None else {}
-            info["authorization_reference"] = event_id.hex()
+            if interface.answers_with_token:
+                # The reference comes back in the Session and the CDR, and finds this very event.
+                info["authorization_reference"] = event_id.hex()
         answer = codec.encode(info)
         findings = remarks(request)
         if len(found) > 1:
@@ -255,8 +258,11 @@ def _may_ask(connection: Connection, owner: str) -> bool:
     return owner in connection.parties or any(role.role in ASKING for role in connection.roles)
 
 
-def _references(body: bytes) -> dict[str, Json] | None:
-    """Return the LocationReferences of a body, None where it has none; raises Refusal."""
+def _references(body: bytes, most: int) -> dict[str, Json] | None:
+    """Return the LocationReferences of a body, None where it has none; raises Refusal. An id has `most` characters.
+
+    Which Connectors are meant, 2.1.1 says too; a Token's answer depends on none.
+    """
     if not body.strip():
         return None
     try:
@@ -268,17 +274,17 @@ def _references(body: bytes) -> dict[str, Json] | None:
     if not isinstance(value, dict):
         raise _unreadable("", "LocationReferences is an object")
     location_id, evse_uids = value.get("location_id"), value.get("evse_uids")
-    if not _is_reference(location_id):
-        raise _unreadable("/location_id", f"the id of a Location is text of 1 to {ID_CHARACTERS} characters")
+    if not _is_reference(location_id, most):
+        raise _unreadable("/location_id", f"the id of a Location is text of 1 to {most} characters")
     if evse_uids is None:
         return {"location_id": location_id}
-    if not isinstance(evse_uids, list) or len(evse_uids) > EVSES or not all(map(_is_reference, evse_uids)):
-        raise _unreadable("/evse_uids", f"it lists EVSE uids, each text of 1 to {ID_CHARACTERS} characters")
+    if not isinstance(evse_uids, list) or len(evse_uids) > EVSES or not all(_is_reference(uid, most) for uid in evse_uids):
+        raise _unreadable("/evse_uids", f"it lists EVSE uids, each text of 1 to {most} characters")
     return {"location_id": location_id, "evse_uids": evse_uids}
 
 
-def _is_reference(value: Json) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= ID_CHARACTERS
+def _is_reference(value: Json, most: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= most
 
 
 def _unreadable(pointer: str, message: str) -> Refusal:

@@ -4,7 +4,6 @@ Two routes share one endpoint: the hot one for the verbs that write stands first
 in OCPI whatever no route wanted. An endpoint reads the ASGI scope itself: Starlette's Request costs as much as the rest.
 """
 
-import re
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Protocol, TypeAlias
@@ -16,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ingest.authorize import Authorize
 from ingest.partners import Connection, PartnerRegistry
 from ingest.push import Push
-from ingest.requests import UNAVAILABLE, Answer, PushRequest, Refusal, segments_of
+from ingest.requests import UNAVAILABLE, Answer, PushRequest, Refusal
+from schemas.ocpi.headers import FROM, TO, routing_party, segments_of, taken_over
 from schemas.ocpi.response import error, success
-from schemas.types import party_of
 from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable
 
@@ -33,9 +32,6 @@ RECEIVER: Final = "receiver"
 SENDER: Final = "sender"
 _ASKED_OF: Final = ("tokens/", "sessions/")
 _ASKED: Final = ("/authorize", "/charging_preferences")
-_ECHOED: Final = re.compile(rb"[\x20-\x7e]{1,128}")
-_COUNTRY: Final = re.compile(rb"[A-Za-z]{2}")
-_PARTY: Final = re.compile(rb"[A-Za-z0-9]{1,3}")
 _WRITES: Final = frozenset({"PUT", "PATCH", "POST", "DELETE"})
 _JSON: Final = (b"content-type", b"application/json")
 _LINE: Final = b"%b: %b\r\n"
@@ -121,12 +117,17 @@ class _Route(Route):
 
 def _interface(scope: Scope) -> str:
     """Return which of our interfaces a path belongs to; of the Sender's only what is written there."""
-    parts = scope["path"].removeprefix(scope.get("root_path", "")).split("/", 4)
+    parts = _path(scope).split("/", 4)
     if len(parts) < 4 or parts[1] != "ocpi" or parts[0]:
         return ""
     if parts[3] == SENDER and len(parts) == 5:
         return SENDER if parts[4].startswith(_ASKED_OF) and parts[4].rstrip("/").endswith(_ASKED) else ""
     return RECEIVER if parts[3] == RECEIVER else ""
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 class _Taking(Protocol):
@@ -226,17 +227,9 @@ class _Endpoint:
             if millisecond != now // 1000:
                 body = success(None, now)
                 self._success = (now // 1000, body)
-        headers = []
+        headers = taken_over(asked, _path(scope))
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
-        for name in (b"x-request-id", b"x-correlation-id"):
-            value = asked.get(name)
-            if value is not None and _ECHOED.fullmatch(value):
-                headers.append((name, value))
-        if b"ocpi-from-party-id" in asked:
-            headers += _swapped(asked, b"from", b"to")
-        if b"ocpi-to-party-id" in asked:
-            headers += _swapped(asked, b"to", b"from")
         if answer.http >= 400:
             headers += _of_errors(answer)
         elif "extensions" in scope:
@@ -267,8 +260,8 @@ def _request(scope: Scope, headers: dict[bytes, bytes], connection: Connection, 
         content_type=None if content_type is None or content_type in _PLAIN_JSON else _text(content_type),
         request_id=_text(headers[b"x-request-id"]) if b"x-request-id" in headers else None,
         correlation_id=_text(headers[b"x-correlation-id"]) if b"x-correlation-id" in headers else None,
-        ocpi_from=_party(headers, b"from") if b"ocpi-from-party-id" in headers else None,
-        ocpi_to=_party(headers, b"to") if b"ocpi-to-party-id" in headers else None,
+        ocpi_from=routing_party(headers, FROM, _path(scope)) if b"ocpi-from-party-id" in headers else None,
+        ocpi_to=routing_party(headers, TO, _path(scope)) if b"ocpi-to-party-id" in headers else None,
     )
 
 
@@ -276,24 +269,6 @@ def _text(value: bytes) -> str:
     """Return a header as it is kept: printable, 128 characters at most."""
     text = value[:128].decode("latin-1")
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
-
-
-def _halves(headers: dict[bytes, bytes], side: bytes) -> tuple[bytes, bytes] | None:
-    country_code, party_id = headers.get(b"ocpi-%b-country-code" % side, b""), headers[b"ocpi-%b-party-id" % side]
-    return (country_code, party_id) if _COUNTRY.fullmatch(country_code) and _PARTY.fullmatch(party_id) else None
-
-
-def _party(headers: dict[bytes, bytes], side: bytes) -> str | None:
-    halves = _halves(headers, side)
-    return None if halves is None else party_of(halves[0].decode(), halves[1].decode())
-
-
-def _swapped(asked: dict[bytes, bytes], side: bytes, other: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the routing headers of an answer: TO is who asked, FROM is who was asked (OCPI 2.2.1 message routing headers)."""
-    halves = _halves(asked, side)
-    if halves is None:
-        return []
-    return [(b"ocpi-%b-country-code" % other, halves[0]), (b"ocpi-%b-party-id" % other, halves[1])]
 
 
 def _of_errors(answer: Answer) -> list[tuple[bytes, bytes]]:

@@ -19,12 +19,14 @@ import msgspec
 from msgspec import Struct
 
 from ingest.admission import LONG_BYTES, Admitted, Circumstances, NotOwned, admit, below
+from ingest.contracts import Contracts, Lookup
 from ingest.errors import BrokenFile
-from ingest.existence import Existence, Lookup
+from ingest.existence import Existence
 from ingest.splitter import Member, members
 from schemas import rejected as rejections
 from schemas.events import Document
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
+from schemas.ocpi.interface import interface
 from schemas.rejected import BODY_BYTES, Rejected
 from schemas.types import Finding, Module, Verb
 from streams.ports import Clock, Entry, EventLog, StoreUnavailable
@@ -117,6 +119,7 @@ class Load:
         self._log = log
         self._dialects = dialects
         self._lookup = lookup
+        self._contracts = Contracts(lookup, clock)
         self._clock = clock
         self._existence = existence
         self._folder = folder
@@ -193,11 +196,13 @@ class Load:
 
         circumstances = Circumstances(connection=CONNECTION, origin="load", received_at=self._clock.now())
         places: list[tuple[int, Member]] = []
+        names_owner = interface(dialect.version).names_owner
+        named = None if names_owner else party
         for number, member in enumerate(batch):
             index = report.objects + number
             try:
                 admitting = partial(
-                    admit, dialect, module, VERB[module], member.body, circumstances, party=None, ids=(), owns=party.__eq__
+                    admit, dialect, module, VERB[module], member.body, circumstances, party=named, ids=(), owns=party.__eq__
                 )
                 admitted.append(admitting() if len(member.body) <= LONG_BYTES else await asyncio.to_thread(admitting))
                 places.append((index, member))
@@ -208,6 +213,8 @@ class Load:
                 refuse(index, member, Refused((Finding("", "foreign_party", "error", message),)))
             if number % _TURN == _TURN - 1:
                 await asyncio.sleep(0)  # a server that loads goes on answering
+        if not names_owner:
+            admitted = await self._contracts.all_addressed(admitted)
         new = admitted
         if module is Module.CDRS:
             new, standing = [], await self._standing(admitted)

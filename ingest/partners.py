@@ -39,6 +39,11 @@ class Connection(Struct, frozen=True):
     parties: frozenset[str]
 
     @property
+    def owner(self) -> str:
+        """Whose the objects are that name no owner, as a CDR of 2.1.1: the party's in whose role a CPO speaks, else the first."""
+        return next((role.party for role in self.roles if role.role == "CPO"), self.roles[0].party)
+
+    @property
     def is_hub(self) -> bool:
         """Whether it speaks for others (role HUB)."""
         return any(role.role == "HUB" for role in self.roles)

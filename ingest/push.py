@@ -5,6 +5,7 @@ transport_and_format; requirements 2.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Mapping
 from functools import partial
@@ -12,9 +13,11 @@ from typing import Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Struct
 
-from ingest.admission import LONG_BYTES, TOPIC, Admitted, Circumstances, Key, NotOwned, admit, below
-from ingest.existence import Documents, Existence, Lookup
+from ingest.admission import LONG_BYTES, Admitted, Circumstances, Key, NotOwned, admit, below, spelled
+from ingest.contracts import Contracts, Lookup
+from ingest.existence import Documents, Existence
 from ingest.requests import (
     TOO_LARGE,
     UNAVAILABLE,
@@ -22,16 +25,21 @@ from ingest.requests import (
     Answer,
     PushRequest,
     Refusal,
+    Spoken,
     is_id,
+    misspelt,
     not_allowed,
     not_owned,
     refuse,
     remarks,
+    spoken,
+    spoken_of,
     token_type,
 )
 from schemas.events import Document
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
-from schemas.types import Finding, Module, Verb, party_of
+from schemas.ocpi.interface import RFID, TOKEN_TYPES, Interface
+from schemas.types import Finding, Module, Verb, identity, instant, party_of
 from streams.metrics import Metrics
 from streams.ports import (
     Clock,
@@ -59,10 +67,19 @@ DELETED: Final = Answer(200, 1000, outcome="deleted")
 # Every attribute of an enum's class costs as much as a call.
 _PUT: Final = Verb.PUT
 _PATCH: Final = Verb.PATCH
-_SESSIONS: Final = Module.SESSIONS
-_CDRS: Final = Module.CDRS.value
+_DELETE: Final = Verb.DELETE
+_CDRS: Final = Module.CDRS
+_TOKENS: Final = Module.TOKENS
 _LOCATIONS: Final = Module.LOCATIONS.value
-_MODULES: Final = frozenset(map(str, TOPIC))
+_BY_NAME: Final = {module.value: module for module in Module}
+_MODULES: Final = frozenset(_BY_NAME)
+_MOST_SEGMENTS: Final = {module: 5 if module is Module.LOCATIONS else 3 for module in Module}
+_FORMS: Final = {
+    Module.LOCATIONS: "a Location is at locations/{country_code}/{party_id}/{location_id}, below it /{evse_uid}/{connector_id}",
+    Module.SESSIONS: "a Session is at sessions/{country_code}/{party_id}/{session_id}",
+    Module.TARIFFS: "a Tariff is at tariffs/{country_code}/{party_id}/{tariff_id}",
+    Module.TOKENS: "a Token is at tokens/{country_code}/{party_id}/{token_uid}?type={type}",
+}
 _LEVELS: Final = ("location", "evse", "connector")
 _UNKNOWN: Final = {_LOCATIONS: 2003, Module.TOKENS.value: 2004}
 """The OCPI code for a PATCH of what nobody has PUT, where it is not 2001 (requirements 2.3)."""
@@ -90,7 +107,8 @@ class Push:
         patch_wait_s: float = 2.0,
     ) -> None:
         self._log = log
-        self._dialects = dialects
+        self._spoken = spoken(dialects)
+        self._contracts = Contracts(lookup, clock)
         self._clock = clock
         self._existence = existence
         self._documents = Documents(lookup)
@@ -120,22 +138,12 @@ class Push:
 
     def take(self, request: PushRequest) -> Awaitable[Answer]:
         """Return the answer of an object that was taken; raises Refusal or LogUnavailable, at once or later, appending nothing."""
-        if not request.version:
-            raise Refusal(Answer(404, 2001, "the path is no UTF-8"))
-        dialect = self._dialects.get(request.version)
-        if dialect is None:
-            raise Refusal(Answer(404, 3002, f"OCPI {request.version[:20]} is not spoken here; see /ocpi/versions"))
-        match request.module:
-            case "locations":
-                return self._location_tree(request, dialect)
-            case "sessions":
-                return self._session(request, dialect)
-            case "cdrs":
-                return self._cdr(request, dialect)
-            case "tariffs":
-                return self._tariff(request, dialect)
-            case "tokens":
-                return self._token(request, dialect)
+        spoken = spoken_of(self._spoken, request)
+        module = _BY_NAME.get(request.module)
+        if module is _CDRS:
+            return self._cdr(request, spoken)
+        if module is not None:
+            return self._object(request, spoken, module)
         raise Refusal(Answer(404, 2000, f"OCPI {request.version} has no Receiver interface {request.module[:40]!r} here"))
 
     def append(self, admitted: Admitted) -> Awaitable[Answer]:
@@ -143,62 +151,68 @@ class Push:
 
         Raises Refusal for a CDR that contradicts the one that stands, and for what lies below an unknown Location or EVSE.
         """
-        if admitted.envelope.module == _CDRS:
+        if admitted.envelope.module == _CDRS.value:
             return self._post_cdr(admitted)
         if len(admitted.envelope.key) > 1 and admitted.envelope.module == _LOCATIONS:
             return self._put_below(admitted)
         return self._put(admitted)
 
-    async def _location_tree(self, request: PushRequest, dialect: Dialect) -> Answer:
-        segments, verb = request.segments, VERBS.get(request.method)
-        if not 3 <= len(segments) <= 5:
-            text = "a Location is at locations/{country_code}/{party_id}/{location_id}, below it /{evse_uid}/{connector_id}"
-            raise Refusal(Answer(404, 2001, text))
-        if verb is not _PUT and verb is not _PATCH:
-            raise not_allowed(request, "GET, PUT, PATCH")
-        party = self._owner(request)
-        admitted = await self._admit(request, dialect, Module.LOCATIONS, verb, party=party, ids=segments[2:])
+    async def _object(self, request: PushRequest, spoken: Spoken, module: Module) -> Answer:
+        """Write an object at its own path: PUT, PATCH or DELETE, as far as the version has them."""
+        segments, verb, interface = request.segments, VERBS.get(request.method), spoken.interface
+        if not 3 <= len(segments) <= _MOST_SEGMENTS[module]:
+            raise Refusal(Answer(404, 2001, _no_object(module, segments)))
+        if verb is None or verb not in interface.written[module]:
+            raise not_allowed(request, interface.allowed(module))
+        party = self._owner(request, interface)
+        ids = segments[2:]
+        if module is _TOKENS:
+            ids = (ids[0], token_type(request, "type") if interface.types_tokens else await self._kind(request, party, verb))
+        admitted = await self._admit(request, spoken, module, verb, party=party, ids=ids)
+        compared = interface.compares(module)
+        if compared:
+            await self._check_spelling(admitted)
         if verb is _PATCH:
-            return await self._patch(admitted)
-        return await self.append(admitted)
+            answer = await self._patch(admitted)
+        elif verb is _DELETE:
+            answer = await self._delete(admitted)
+        else:
+            answer = await self.append(admitted)
+        if compared and verb is not _DELETE:
+            self._existence.add(module.value, admitted.key, _own_id(admitted).encode())
+        return answer
 
-    async def _session(self, request: PushRequest, dialect: Dialect) -> Answer:
-        segments, verb = request.segments, VERBS.get(request.method)
-        if len(segments) != 3:
-            detail = "; charging_periods are added by a PATCH of the Session" if "charging_periods" in segments[3:] else ""
-            raise Refusal(Answer(404, 2001, f"a Session is at sessions/{{country_code}}/{{party_id}}/{{session_id}}{detail}"))
-        if verb is not _PUT and verb is not _PATCH:
-            raise not_allowed(request, "GET, PUT, PATCH")
-        party = self._owner(request)
-        admitted = await self._admit(request, dialect, _SESSIONS, verb, party=party, ids=segments[2:])
-        if verb is _PATCH:
-            return await self._patch(admitted)
-        return await self.append(admitted)
+    async def _kind(self, request: PushRequest, party: str, verb: Verb) -> str:
+        """Return the type of the Token that a path without one means, "" where the object itself says it."""
+        if verb is not _PATCH or b'"type"' in request.body:
+            return ""
+        keys = [(party, identity(request.segments[2]), identity(kind)) for kind in TOKEN_TYPES]
+        try:
+            documents = await asyncio.gather(*(self._read(_TOKENS, key) for key in keys))
+        except StoreUnavailable:
+            documents = [None for _ in keys]
+        found = [_token.decode(document) for document in documents if document is not None]
+        if found:
+            return max(found, key=lambda token: instant(token.last_updated) if token.last_updated else 0).type
+        known = (kind for kind, key in zip(TOKEN_TYPES, keys, strict=True) if self._existence.get(_TOKENS.value, key) is not None)
+        return next(known, RFID)
 
-    async def _tariff(self, request: PushRequest, dialect: Dialect) -> Answer:
-        segments, verb = request.segments, VERBS.get(request.method)
-        if len(segments) != 3:
-            raise Refusal(Answer(404, 2001, "a Tariff is at tariffs/{country_code}/{party_id}/{tariff_id}"))
-        if verb is not Verb.PUT and verb is not Verb.DELETE:
-            raise not_allowed(request, "GET, PUT, DELETE")
-        party = self._owner(request)
-        admitted = await self._admit(request, dialect, Module.TARIFFS, verb, party=party, ids=segments[2:])
-        if verb is Verb.DELETE:
-            return await self._delete(admitted)
-        return await self.append(admitted)
-
-    async def _token(self, request: PushRequest, dialect: Dialect) -> Answer:
-        segments, verb = request.segments, VERBS.get(request.method)
-        if len(segments) != 3:
-            raise Refusal(Answer(404, 2001, "a Token is at tokens/{country_code}/{party_id}/{token_uid}?type={type}"))
-        if verb is not _PUT and verb is not _PATCH:
-            raise not_allowed(request, "GET, PUT, PATCH")
-        party = self._owner(request)
-        ids = (segments[2], token_type(request, "type"))
-        admitted = await self._admit(request, dialect, Module.TOKENS, verb, party=party, ids=ids)
-        if verb is _PATCH:
-            return await self._patch(admitted)
-        return await self.append(admitted)
+    async def _check_spelling(self, admitted: Admitted) -> None:
+        """Raise Refusal where the object, or one that it is in, is there in another spelling alone."""
+        envelope, module = admitted.envelope, Module(admitted.envelope.module)
+        depths = (1,) if module is _TOKENS else range(1, len(envelope.key) + 1)
+        for depth in depths:
+            own = envelope.key[depth - 1]
+            if own.lower() == own.upper():
+                continue
+            key = admitted.key if module is _TOKENS else admitted.key[: depth + 1]
+            stands = (self._existence.get(module.value, key) or b"").decode()
+            if not stands:
+                with contextlib.suppress(StoreUnavailable):  # what the tables cannot say now is not in another spelling
+                    document = await self._read(module, key)
+                    stands = "" if document is None else spelled(document)
+            if stands and stands != own:
+                raise misspelt(envelope.party, own, stands, is_json=True)
 
     async def _put_below(self, admitted: Admitted) -> Answer:
         await self._expect(admitted, admitted.key[:-1])
@@ -240,7 +254,7 @@ class Push:
 
     async def _delete(self, admitted: Admitted) -> Answer:
         name = admitted.envelope.module
-        if self._existence.get(name, admitted.key) is None and await self._known(admitted, admitted.key, at_once=False) is False:
+        if self._existence.get(name, admitted.key) is None and await self._known(admitted, admitted.key) is False:
             raise _unknown(admitted, admitted.key)
         await self._log.append([admitted.entry])
         self._existence.forget(name, admitted.key)
@@ -267,14 +281,15 @@ class Push:
         if known:
             self._existence.add(name, key)
 
-    async def _known(self, admitted: Admitted, key: Key, *, at_once: bool = True) -> bool | None:
+    async def _known(self, admitted: Admitted, key: Key) -> bool | None:
         """Whether the object of `key` is there; None where the tables cannot tell in time.
 
-        `at_once` takes a first look before everything is folded: enough for what is never taken away.
+        What is never taken away is looked for before everything is folded, too.
         """
         module = Module(admitted.envelope.module)
+        stays = _DELETE not in self._spoken[admitted.envelope.version].interface.written[module]
         try:
-            if at_once and await self._read(module, key) is not None:
+            if stays and await self._read(module, key) is not None:
                 return True
             if not await self._caught_up(admitted):
                 return None
@@ -291,15 +306,16 @@ class Push:
         # The projection of a module's objects has the module's name.
         return await self._positions.reached(admitted.envelope.module, Position(*place, end - 1), self._patch_wait_s)
 
-    async def _cdr(self, request: PushRequest, dialect: Dialect) -> Answer:
+    async def _cdr(self, request: PushRequest, spoken: Spoken) -> Answer:
         if len(request.segments) == 3:
             raise not_allowed(request, "GET")
         if request.segments:
             raise Refusal(Answer(404, 2001, "a CDR is POSTed to cdrs, and read at the Location of the answer"))
         if request.method != "POST":
             raise not_allowed(request, "POST")
-        admitted = await self._admit(request, dialect, Module.CDRS, Verb.POST, party=None, ids=())
-        return await self.append(admitted)
+        # Before 2.2 a CDR does not say whose it is, and neither does its path: it is the credentials' party's.
+        party = None if spoken.interface.names_owner else request.connection.owner
+        return await self.append(await self._admit(request, spoken, _CDRS, Verb.POST, party=party, ids=()))
 
     async def _post_cdr(self, admitted: Admitted) -> Answer:
         """Append a CDR that is new; answer a repeat without appending; raises Refusal for another CDR of the same id."""
@@ -317,7 +333,7 @@ class Push:
     async def _post(self, admitted: Admitted) -> Answer:
         location = self._location(admitted)
         digest = hashlib.blake2b(admitted.envelope.payload, digest_size=16).digest()
-        known = self._existence.get(_CDRS, admitted.key)
+        known = self._existence.get(_CDRS.value, admitted.key)
         if known == digest:
             return Answer(200, 1000, location=location, outcome="duplicate")
         document = await self._stored_cdr(admitted, wait=known is not None)
@@ -327,12 +343,12 @@ class Push:
                 conflict = Finding("", "cdr_conflict", "error", text)
                 answer = Answer(200, 2001, text)
                 raise Refusal(answer, party=admitted.envelope.party, findings=(conflict,), is_json=True)
-            self._existence.add(_CDRS, admitted.key, digest)
+            self._existence.add(_CDRS.value, admitted.key, digest)
             return Answer(200, 1000, location=location, outcome="duplicate")
         await self._log.append([admitted.entry])
         if known is not None:  # it is there, but cannot be read in time: the fold compares the two, and keeps the first
             return Answer(200, 1000, location=location, outcome="updated")
-        self._existence.add(_CDRS, admitted.key, digest)
+        self._existence.add(_CDRS.value, admitted.key, digest)
         return Answer(201, 1000, location=location, outcome="created")
 
     async def _stored_cdr(self, admitted: Admitted, *, wait: bool) -> bytes | None:
@@ -374,19 +390,21 @@ class Push:
         self._metrics.count("roamlog_push_lookups_total", module)
         return await self._documents.get(module, key)
 
-    def _owner(self, request: PushRequest) -> str:
+    def _owner(self, request: PushRequest, interface: Interface) -> str:
         party = party_of(*request.segments[:2])
         if party not in request.connection.parties:
             raise not_owned(party)
+        if not interface.folds_case and "*".join(request.segments[:2]) != party:
+            raise misspelt(party, "*".join(request.segments[:2]), party)
         for object_id in request.segments[2:]:
             if not is_id(object_id):
                 raise Refusal(Answer(404, 2001, "the path holds what can be no id"), party=party)
         return party
 
     async def _admit(
-        self, request: PushRequest, dialect: Dialect, module: Module, verb: Verb, *, party: str | None, ids: tuple[str, ...]
+        self, request: PushRequest, spoken: Spoken, module: Module, verb: Verb, *, party: str | None, ids: tuple[str, ...]
     ) -> Admitted:
-        connection, owns = request.connection, request.connection.parties.__contains__
+        connection, owns, dialect = request.connection, request.connection.parties.__contains__, spoken.dialect
         circumstances = Circumstances(
             connection=connection.name,
             origin="push",
@@ -400,8 +418,9 @@ class Push:
         try:
             if len(request.body) > LONG_BYTES:
                 long = partial(admit, dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
-                return await asyncio.to_thread(long)
-            return admit(dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
+                admitted = await asyncio.to_thread(long)
+            else:
+                admitted = admit(dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)
         except NotJson as fault:
             text = f"the body is no JSON that can be read: {fault}"
             raise Refusal(Answer(400, 2001, text), party=party or "", is_json=False) from fault
@@ -409,6 +428,7 @@ class Push:
             raise Refusal(Answer(200, 2001, str(fault)), party=party or "", findings=fault.findings, is_json=True) from fault
         except NotOwned as fault:
             raise not_owned(fault.party, is_json=True) from fault
+        return admitted if spoken.interface.names_owner else await self._contracts.addressed(admitted)
 
     def _lane(self, entry: Entry) -> TopicPartition:
         return lane(entry.topic, entry.key, self._log.partitions(entry.topic))
@@ -417,6 +437,24 @@ class Push:
         envelope = admitted.envelope
         owner = "/".join(quote(part, safe="") for part in envelope.party.split("*", 1))
         return f"{self._public_url}/ocpi/{envelope.version}/receiver/cdrs/{owner}/{quote(envelope.key[0], safe='')}"
+
+
+class _Token(Struct):
+    type: str
+    last_updated: str | None = None
+
+
+_token: Final = msgspec.json.Decoder(_Token)
+
+
+def _own_id(admitted: Admitted) -> str:
+    ids = admitted.envelope.key
+    return ids[0] if admitted.envelope.module == _TOKENS.value else ids[-1]
+
+
+def _no_object(module: Module, segments: tuple[str, ...]) -> str:
+    inside = module is Module.SESSIONS and "charging_periods" in segments[3:]
+    return _FORMS[module] + ("; charging_periods are added by a PATCH of the Session" if inside else "")
 
 
 def _unknown(admitted: Admitted, key: Key) -> Refusal:

@@ -11,9 +11,11 @@ from ingest.errors import NotReplayable
 from ingest.load import VERB
 from ingest.partners import PartnerRegistry
 from ingest.push import Push
-from ingest.requests import PushRequest, Refusal, segments_of
+from ingest.requests import PushRequest, Refusal
 from schemas import rejected as rejections
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
+from schemas.ocpi.headers import segments_of
+from schemas.ocpi.interface import interface
 from schemas.rejected import Rejected
 from schemas.types import Finding, Module
 from streams.ports import Clock, Entry, EventLog
@@ -105,4 +107,6 @@ class Replay:
             raise NotReplayable(f"OCPI {rejected.version} is not spoken here")
         circumstances = Circumstances(connection=rejected.connection, origin="load", received_at=self._clock.now())
         module = Module(rejected.module)
-        return admit(dialect, module, VERB[module], rejected.body, circumstances, party=None, ids=(), owns=rejected.party.__eq__)
+        party = None if interface(rejected.version).names_owner else rejected.party
+        owns = rejected.party.__eq__
+        return admit(dialect, module, VERB[module], rejected.body, circumstances, party=party, ids=(), owns=owns)

@@ -1,26 +1,23 @@
 """What a partner asks to be written, what it is answered, and the record of what was refused."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
 
 from ingest.partners import Connection
 from schemas import rejected as rejections
+from schemas.ocpi.dialect import Dialect
+from schemas.ocpi.interface import ID_CHARACTERS, RFID, Interface, interface
 from schemas.rejected import BODY_BYTES, Rejected
 from schemas.types import Finding, Instant, Verb
 from streams.ports import Clock, Entry, EventLog, LogUnavailable
 from streams.topics import REJECTED
 
 RETRY_AFTER_S: Final = 5
-ID_CHARACTERS: Final = 255
-"""A longer path segment can be no id in any version (the longest is 39 characters)."""
-
-RFID: Final = "RFID"
-"""The TokenType that a request means where it names none (OCPI 2.2.1 mod_tokens, Receiver Interface and authorize)."""
-
 VERBS: Final = {verb.value: verb for verb in Verb}
 
 
@@ -77,6 +74,28 @@ class Refusal(Exception):
         super().__init__(answer.message)
 
 
+class Spoken(NamedTuple):
+    """A version: what its objects look like, and what its requests do."""
+
+    dialect: Dialect
+    interface: Interface
+
+
+def spoken(dialects: Mapping[str, Dialect]) -> dict[str, Spoken]:
+    """Return the versions by their numbers."""
+    return {version: Spoken(dialect, interface(version)) for version, dialect in dialects.items()}
+
+
+def spoken_of(versions: Mapping[str, Spoken], request: PushRequest) -> Spoken:
+    """Return the version that the request speaks; raises Refusal."""
+    found = versions.get(request.version)
+    if found is None:
+        if not request.version:
+            raise Refusal(Answer(404, 2001, "the path is no UTF-8"))
+        raise Refusal(Answer(404, 3002, f"OCPI {request.version[:20]} is not spoken here; see /ocpi/versions"))
+    return found
+
+
 UNAVAILABLE: Final = Answer(
     503, 3000, "the event log cannot take anything now; please try again", retry_after_s=RETRY_AFTER_S, outcome="unavailable"
 )
@@ -85,6 +104,8 @@ TOO_LARGE: Final = Answer(413, 2001, "the object is larger than one record of th
 
 async def refuse(request: PushRequest, refusal: Refusal, log: EventLog, clock: Clock) -> Answer:
     """Record what was refused and return its answer; mere readers are answered and leave no record."""
+    answer = refusal.answer
+    refusal.answer = answer._replace(code=interface(request.version).code(answer.code))
     if request.method in VERBS:
         rejected = rejection(request, refusal, clock.now())
         try:
@@ -125,22 +146,6 @@ def rejection(request: PushRequest, refusal: Refusal, at: Instant) -> Rejected:
     )
 
 
-def segments_of(raw_path: bytes) -> tuple[str, ...] | None:
-    """Return the percent-decoded segments of a path, one trailing slash ignored; None where it is no UTF-8.
-
-    Split before decoding: `%2F` inside an id separates nothing.
-    """
-    try:
-        parts = raw_path.decode().split("/")[1:]
-        if parts and not parts[-1]:
-            parts.pop()
-        if b"%" in raw_path:
-            return tuple([unquote_to_bytes(part).decode() for part in parts])
-        return tuple(parts)
-    except UnicodeDecodeError:
-        return None
-
-
 def is_id(text: str) -> bool:
     """Whether a path segment can be an id of any version."""
     return bool(text) and len(text) <= ID_CHARACTERS and text.isprintable()
@@ -177,6 +182,13 @@ def remarks(request: PushRequest) -> tuple[Finding, ...]:
 def not_allowed(request: PushRequest, allow: str) -> Refusal:
     """Return the refusal of a verb that the path does not know."""
     return Refusal(Answer(405, 2000, f"{request.method} is not allowed here; {allow} is", allow=allow))
+
+
+def misspelt(party: str, said: str, stands: str, is_json: bool | None = None) -> Refusal:
+    """Return the refusal of what is there in another spelling only, in a version that tells them apart (2.1.1 and before)."""
+    text = f"{said[:80]!r} addresses nothing, {stands[:80]!r} is known: before OCPI 2.2 upper and lower case differ"
+    finding = Finding("", "case_conflict", "error", text)
+    return Refusal(Answer(404, 2001, text), party=party, findings=(finding,), is_json=is_json)
 
 
 def not_owned(party: str, is_json: bool | None = None) -> Refusal:

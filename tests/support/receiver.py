@@ -125,6 +125,16 @@ class Tables:
         states.sort(key=lambda one: (one[1].header.first_seen, one[0]))
         return [(key[0], msgspec.json.encode(state.fields)) for key, state in states]
 
+    async def contract_owners(self, contract_ids: Sequence[str]) -> Mapping[str, str]:
+        await self._fold()
+        if self.away:
+            raise StoreUnavailable("the store is away")
+        found: dict[str, set[str]] = {}
+        for key, state in self._states["tokens"].items():
+            if state is not None and state.served:
+                found.setdefault(json.loads(bytes(state.fields["contract_id"])).lower(), set()).add(key[0])
+        return {contract: next(iter(found[contract])) for contract in contract_ids if len(found.get(contract, ())) == 1}
+
     async def reached(self, projection: str, upto: Position, timeout_s: float | None) -> bool:
         assert projection in self._states
         await self._fold()
