@@ -1,7 +1,6 @@
 """What a log on Kafka begins with: the record that tells it from every other log (topic ocpi.log)."""
 
-import secrets
-import uuid
+import hashlib
 from typing import Final
 
 import msgspec
@@ -19,17 +18,14 @@ class LogBegun(Struct, frozen=True):
     log_id: str
     epoch: int
 
-    @classmethod
-    def new(cls, epoch: int) -> "LogBegun":
-        """Return the beginning of a new log."""
-        if not 0 <= epoch < 1 << 16:
-            raise ValueError(f"epoch {epoch} is not in 0 … 65535")
-        return cls(str(uuid.uuid4()), epoch)
+    def __post_init__(self) -> None:
+        if not 0 <= self.epoch < 1 << 16:
+            raise ValueError(f"epoch {self.epoch} is not in 0 … 65535")
 
     def envelope(self, at: Instant) -> Envelope:
         """Return the event as the log keeps it."""
         return Envelope(
-            event_id=secrets.token_bytes(16),
+            event_id=hashlib.blake2b(self.log_id.encode(), digest_size=16).digest(),
             type=TYPE,
             module="partners",
             origin="load",

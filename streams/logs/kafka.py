@@ -13,6 +13,7 @@ import contextlib
 import logging
 import ssl
 import time
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -544,7 +545,7 @@ async def _begin(cluster: Cluster, epoch: int, at: Instant) -> None:
         await consumer.stop()
     producer = await _started(cluster, ANSWER_S)
     try:
-        value = envelopes.encode(LogBegun.new(epoch).envelope(at))
+        value = envelopes.encode(LogBegun(str(uuid.uuid4()), epoch).envelope(at))
         await producer.send_and_wait(cluster.prefix + BEGINNING.name, value, key=b"log", partition=0)
     except KafkaError as fault:
         raise LogUnavailable(unreachable(cluster, fault)) from fault
