@@ -1,4 +1,4 @@
-"""The table store: ClickHouse through clickhouse-connect, embedded as chDB.
+"""The table store: ClickHouse through clickhouse-connect, embedded as chDB or a server over HTTP.
 
 Calls block, so they run in threads of the store's own: one writer, whose inserts come in their order, and a few readers.
 Each has its own handle, because a chDB handle serves one call at a time. chDB must not be forked after it was opened.
@@ -19,10 +19,12 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 import clickhouse_connect
+import clickhouse_connect.driver.httputil
 import msgspec
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
+from msgspec import Struct
 
 from schemas.types import EARLIEST, LATEST
 from streams.ports import RefusedRow, ResultTooLarge, StoreDamaged, StoreUnavailable
@@ -43,11 +45,19 @@ SETTINGS: Final = {
     "max_memory_usage": 300_000_000,
     "date_time_output_format": "iso",
 }
+SERVER_SETTINGS: Final = {
+    # A server has limits of its own; only what an answer means is said here.
+    "async_insert": 0,
+    "date_time_output_format": "iso",
+    "select_sequential_consistency": 1,  # a replica that has not taken an insert yet must not answer for its state
+}
 READ_FORMATS: Final = {"String": "bytes", "FixedString": "bytes", "DateTime64": "int"}
 
 _T = TypeVar("_T")
 _EXACT: Final = Context(prec=100)  # clickhouse-connect multiplies in the thread's context, whose 28 digits would round
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _FORMAT: Final = re.compile(r"[A-Za-z0-9]+")
+_TEXTS: Final = frozenset({str, bytes, type(None)})
 _DECIMAL: Final = re.compile(r"(?:Nullable\()?Decimal\((\d+), (\d+)\)")
 _STRING: Final = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?String")
 _DATE_TIME: Final = re.compile(r"(?:Nullable\()?DateTime64\(6")
@@ -77,11 +87,26 @@ class StoreError(Exception):
         super().__init__(message)
 
 
+class Server(Struct, frozen=True, kw_only=True):
+    """How to reach a ClickHouse server. `cafile` names the authorities that are trusted (with `secure`)."""
+
+    host: str
+    port: int = 8123
+    user: str = "default"
+    password: str = ""
+    secure: bool = False
+    cafile: str | None = None
+    database: str = "roamlog"
+
+    def __repr__(self) -> str:
+        return f"Server({self.user}@{self.host}:{self.port}/{self.database})"
+
+
 class ClickHouseStore:
     """A TableStore on one database. Beyond the contract's errors a call raises StoreError or StoreDamaged."""
 
     def __init__(self, connect: Callable[[], Client], readers: int, let_go: Callable[[], None]) -> None:
-        """Use `ClickHouseStore.embedded`."""
+        """Use `ClickHouseStore.embedded` or `ClickHouseStore.http`."""
         self._let_go = let_go
         self._types: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
         self._closed: asyncio.Future[None] | None = None
@@ -104,7 +129,7 @@ class ClickHouseStore:
         StoreDamaged, or StoreUnavailable where the folder cannot be written. A folder that was damaged may end the
         process instead: see `probe`.
         """
-        if not re.fullmatch(r"[a-z_][a-z0-9_]*", database):
+        if not _NAME.fullmatch(database):
             raise ValueError(f"{database!r} is no name of a database")
         folder = Path(os.path.realpath(path))
         _locks.take(folder)
@@ -130,6 +155,42 @@ class ClickHouseStore:
         except BaseException:
             _locks.give(folder)
             raise
+
+    @classmethod
+    def http(cls, server: Server, *, readers: int = 4) -> "ClickHouseStore":
+        """Connect to a server, making the database where it is missing and the user may.
+
+        Raises StoreUnavailable where it does not answer, StoreError where it refuses user, password or database.
+        """
+        if not _NAME.fullmatch(server.database):
+            raise ValueError(f"{server.database!r} is no name of a database")
+        pool = clickhouse_connect.driver.httputil.get_pool_manager(maxsize=readers + 1, ca_cert=server.cafile)
+
+        def connect(database: str | None = server.database) -> Client:
+            return clickhouse_connect.get_client(
+                host=server.host,
+                port=server.port,
+                username=server.user,
+                password=server.password,
+                secure=server.secure,
+                database=database or "default",
+                settings=dict(SERVER_SETTINGS),
+                autogenerate_session_id=False,  # calls of several threads share what one session would serialise
+                connect_timeout=5,
+                send_receive_timeout=120,
+                pool_mgr=pool,
+            )
+
+        try:
+            first = connect(None)
+            there = first.query("SELECT count() FROM system.databases WHERE name = {name:String}", {"name": server.database})
+            if there.result_rows[0][0] == 0:
+                first.command(f"CREATE DATABASE {server.database}")
+            store = cls(connect, readers, pool.clear)
+            first.close()
+        except ClickHouseError as fault:
+            raise _sorted(fault, inserting=False) from fault
+        return store
 
     async def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
         self._types.clear()
@@ -372,10 +433,12 @@ def _column(name: str, kind: str, values: tuple[object, ...]) -> Sequence[object
     """Return the values as clickhouse-connect takes them; raises ValueError where ClickHouse would change one in silence."""
     if _STRING.match(kind):
         kinds = set(map(type, values))
+        if not kinds <= _TEXTS:
+            raise ValueError(f"{name}: what is neither text nor bytes is no String")
         if str in kinds and bytes in kinds:
             return [value.encode() if isinstance(value, str) else value for value in values]
     elif kind == "Array(String)":
-        return [[item.decode() if isinstance(item, bytes) else item for item in _list(name, value)] for value in values]
+        return [[_item(name, item) for item in _list(name, value)] for value in values]
     elif _DATE_TIME.match(kind):
         for value in values:
             if not (isinstance(value, int) and EARLIEST <= value <= LATEST) and not (value is None and kind.startswith("Nullable")):
@@ -389,6 +452,14 @@ def _column(name: str, kind: str, values: tuple[object, ...]) -> Sequence[object
             if not isinstance(value, Decimal | int) or not _fits(Decimal(value), bound, scale):
                 raise ValueError(f"{name}: {value!r} does not fit Decimal({precision}, {scale}) exactly")
     return values
+
+
+def _item(name: str, item: object) -> str:
+    if isinstance(item, bytes):
+        return item.decode()
+    if not isinstance(item, str):
+        raise ValueError(f"{name}: {item!r} is no String")  # noqa: TRY004 (a value of a row, not a mistake in the code)
+    return item
 
 
 def _fits(value: Decimal, bound: int, scale: int) -> bool:

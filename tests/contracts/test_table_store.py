@@ -1,16 +1,21 @@
-"""What every table store promises (streams/ports.py: TableStore), tried on ClickHouse itself (chDB)."""
+"""What every table store promises (streams/ports.py: TableStore), tried on ClickHouse itself, embedded (chDB) and over HTTP."""
 
 import asyncio
 import io
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from itertools import count
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from clickhouse_server import USER, ClickHouseServer, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.types import EARLIEST, LATEST
 from streams.ports import RefusedRow, TableStore
+from streams.stores.clickhouse import ClickHouseStore, Server
 
 ALL_KINDS = """
 CREATE TABLE kinds
@@ -45,6 +50,29 @@ ROW: dict[str, object] = {
     "flag": True,
     "share": 0.5,
 }
+
+
+_databases = count(1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    with running(tmp_path_factory.mktemp("clickhouse"), "secret") as started:
+        yield started
+
+
+@pytest.fixture(params=["embedded", "http"])
+async def store(request: pytest.FixtureRequest, chdb_folder: Path) -> AsyncIterator[TableStore]:
+    database = f"contract_{next(_databases)}"
+    if request.param == "embedded":
+        opened = ClickHouseStore.embedded(chdb_folder, database=database, readers=1)
+    else:
+        port = request.getfixturevalue("server").port
+        server = Server(host="127.0.0.1", port=port, user=USER, password="secret", database=database)
+        opened = ClickHouseStore.http(server, readers=2)
+    yield opened
+    await opened.command(f"DROP DATABASE {database} SYNC")
+    await opened.close()
 
 
 @pytest.fixture
