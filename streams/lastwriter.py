@@ -5,7 +5,7 @@ because no later event can ask for it: a newer PUT brings its own, an older one 
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,7 +16,7 @@ AHEAD_US: Final = 5 * 60 * 1_000_000
 """How far ahead of its arrival an event may order itself; beyond it a clock in 2099 would freeze the object."""
 
 
-class Stamp(NamedTuple):
+class Stamp(Struct, frozen=True, order=True, array_like=True, gc=False):
     """What orders two writers: the object's own last_updated, the event's last_updated, the row version."""
 
     own: Instant

@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import operator
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -56,15 +57,23 @@ _say: Final = logging.getLogger("roamlog")
 
 
 class _Kept(NamedTuple):
+    """A state with the version of the event that it stands after."""
+
+    state: Any
+    version: int
+    size: int
+
+
+class _Stored(NamedTuple):
     """A state as its row keeps it."""
 
     doc: bytes
     state: bytes
     version: int
 
-    @property
-    def size(self) -> int:
-        return len(self.doc) + len(self.state)
+
+SIZE: Final = 2
+"""How much more a state takes in memory than its document and what is stored beside it: objects stand around the same bytes."""
 
 
 class Work:
@@ -85,7 +94,11 @@ class Work:
         shape = ", ".join("String" for _ in current.order_by)
         key = f"({keys})" if len(current.order_by) > 1 else keys
         array = f"Array(Tuple({shape}))" if len(current.order_by) > 1 else "Array(String)"
-        self.load = f"SELECT {keys}, doc, state, version FROM {self.source} FINAL PREWHERE {key} IN {{keys:{array}}}"
+        # Of the rows of a key the newest, as FINAL would have it, in half the time.
+        self.load = (
+            f"SELECT {keys}, doc, state, version FROM {self.source} PREWHERE {key} IN {{keys:{array}}}"
+            f" ORDER BY version DESC LIMIT 1 BY {keys}"
+        )
 
 
 class Round(NamedTuple):
@@ -97,12 +110,12 @@ class Round(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Rows for one physical table, each with the record (partition, version) that it came from."""
+    """Rows for one physical table, each with the record that it came from."""
 
     table: Table
     name: str
     rows: list[tuple[object, ...]]
-    sources: list[tuple[str, int, int]]
+    sources: list[Record]
     projection: str
     state: bool = False
 
@@ -233,32 +246,39 @@ class Projector:
         if not start:
             return None
         batches = await self._log.fetch(start, max_records=max_records, wait_s=wait_s)
-        records = [
-            record for tp, batch in batches.items() for record in batch if upto is None or record.offset < upto.get(tp, 0)
-        ]
+        records = [record for tp, batch in batches.items() for record in batch if upto is None or record.offset < upto.get(tp, 0)]
         return await self._fold(records, behind) if records else None
 
     async def _fold(self, records: Sequence[Record], behind: "_Batch | None" = None) -> "_Batch":
         """Decode and fold records (in offset order per partition) into rows."""
-        recorded, unread = await self._run(_decode_all, records, self._log.epoch, self.mend)
+        recorded, unread = await self._run(_decode_all, records, self._log.epoch)
         before = self.positions if behind is None else behind.reached
         batch = _Batch(records, recorded, unread, _reached(before, records, recorded))
         await self._fold_into(batch, behind)
         return batch
 
     async def _fold_into(self, batch: "_Batch", behind: "_Batch | None") -> None:
+        ahead = {} if behind is None else behind.kept
+        wanted: list[_Wanted] = await self._run(_wanted, self.works, batch, ahead)
         batch.blocks, batch.kept = [], {}
-        for work in self.works:
-            refused = {_place(b.record) for b in batch.bad if b.projection == work.projection.name}
-            keyed = await self._run(_keyed, work, batch.recorded, refused)
-            states, missing = await self._run(_known, work, keyed, {} if behind is None else behind.kept.get(work.source, {}))
-            if missing:
-                states |= await self._patiently(partial(self._stored, work, missing))
-            folded = await self._run(_fold_all, work, states, keyed)
-            batch.bad.extend(folded.bad)
-            batch.blocks += [*folded.facts, folded.current]
-            batch.kept[work.source] = folded.kept
+        loading = [asyncio.ensure_future(self._load(one)) for one in wanted]
+        try:
+            # What needs the store least is folded while it answers for the rest.
+            for one, load in sorted(zip(wanted, loading, strict=True), key=lambda pair: len(pair[0].missing)):
+                folded = await self._run(_fold_all, one, await load)
+                batch.bad.extend(folded.bad)
+                batch.blocks += [*folded.facts, folded.current]
+                batch.kept[one.work.source] = folded.kept
+        finally:
+            for load in loading:
+                load.cancel()
+            await asyncio.gather(*loading, return_exceptions=True)
         batch.blocks.sort(key=lambda block: block.state)  # derived rows before the states that vouch for them
+
+    async def _load(self, wanted: "_Wanted") -> dict[Key, _Stored]:
+        if not wanted.missing:
+            return {}
+        return await self._patiently(partial(self._stored, wanted.work, wanted.missing))
 
     async def _insert_all(self, batch: "_Batch") -> bool:
         """Insert the batch's rows; rows that the store refuses make their records poison, and the rest is folded anew.
@@ -272,13 +292,7 @@ class Projector:
                     await self._patiently(partial(self._insert, block))
             except _RefusedRecord as refusal:
                 refused = True
-                topic, partition, version = refusal.source
-                found = next(
-                    record
-                    for record, event in batch.recorded
-                    if (record.topic, record.partition, event.version) == (topic, partition, version)
-                )
-                batch.bad.append(_Bad(found, refusal.reason, refusal.projection))
+                batch.bad.append(_Bad(refusal.record, refusal.reason, refusal.projection))
                 for work in self.works:
                     for key in batch.kept[work.source]:
                         work.cache.discard(key)
@@ -302,15 +316,15 @@ class Projector:
         self.positions = batch.reached
         return Round(len(batch.records), len(batch.bad), moved)
 
-    async def _stored(self, work: Work, missing: Sequence[Key]) -> dict[Key, _Kept]:
+    async def _stored(self, work: Work, missing: Sequence[Key]) -> dict[Key, _Stored]:
         """Return the states of these keys that the table has, by IN queries."""
         width = len(work.current.order_by)
-        states: dict[Key, _Kept] = {}
+        states: dict[Key, _Stored] = {}
         for first in range(0, len(missing), LOAD_KEYS):
             some = missing[first : first + LOAD_KEYS]
             wanted: list[object] = list(some) if width > 1 else [key[0] for key in some]
             for row in await self._store.query(work.load, {"keys": wanted}):
-                states[tuple([_string(part) for part in row[:width]])] = _Kept(
+                states[tuple([_string(part) for part in row[:width]])] = _Stored(
                     _bytes(row[width]), _bytes(row[width + 1]), int(str(row[width + 2]))
                 )
         return states
@@ -321,7 +335,8 @@ class Projector:
             return
         names = [column.name for column in tables.columns(block.table)]
         try:
-            await self._store.insert(block.name, names, block.rows, _token(block))
+            # No token: a repeat of the same rows is told by their hash, which ClickHouse makes itself and beside Python's work.
+            await self._store.insert(block.name, names, block.rows)
         except RefusedRow as refused:
             if len(block.rows) == 1:
                 raise _RefusedRecord(block, f"{block.table.name} refuses the row: {refused}") from refused
@@ -331,10 +346,13 @@ class Projector:
 
     def _judge(self, records: Sequence[Record], bad: Sequence[_Bad]) -> None:
         """Stop the line at 1,000 poisonous records in a row, or above 1 % of the last 100,000 and at least 1,000."""
-        self._recent.append((len(records), len({_place(b.record) for b in bad})))
+        poisonous = {_place(b.record) for b in bad}
+        self._recent.append((len(records), len(poisonous)))
         while len(self._recent) > 1 and sum(n for n, _ in self._recent[1:]) >= POISON_WINDOW:
             self._recent.pop(0)
-        poisonous = {_place(b.record) for b in bad}
+        if not poisonous:
+            self._poison_in_a_row = 0
+            return
         longest = 0
         for record in records:
             self._poison_in_a_row = self._poison_in_a_row + 1 if _place(record) in poisonous else 0
@@ -377,18 +395,19 @@ def _place(record: Record) -> tuple[str, int, int]:
 def _reached(
     before: Mapping[TopicPartition, Reached], records: Sequence[Record], recorded: Sequence[tuple[Record, Recorded]]
 ) -> dict[TopicPartition, Reached]:
-    newest = {tp: at.received_at for tp, at in before.items()}
+    newest = {(at.topic, at.partition): reached.received_at for at, reached in before.items()}
     for record, event in recorded:
-        tp = TopicPartition(record.topic, record.partition)
-        newest[tp] = max(newest.get(tp, 0), event.envelope.received_at)
-    last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
-    return dict(before) | {tp: Reached(offset + 1, newest.get(tp, 0)) for tp, offset in last.items()}
+        lane, received_at = (record.topic, record.partition), event.envelope.received_at
+        if received_at > newest.get(lane, 0):
+            newest[lane] = received_at
+    last = {(record.topic, record.partition): record.offset for record in records}
+    return dict(before) | {TopicPartition(*lane): Reached(offset + 1, newest.get(lane, 0)) for lane, offset in last.items()}
 
 
 class _RefusedRecord(Exception):
     def __init__(self, block: _Block, reason: str) -> None:
         super().__init__(reason)
-        self.source = block.sources[0]
+        self.record = block.sources[0]
         self.projection = block.projection
         self.reason = reason
 
@@ -447,25 +466,38 @@ def _envelope_of(rejected: Rejected) -> Envelope:
     )
 
 
-def _keyed(
-    work: Work, recorded: Sequence[tuple[Record, Recorded]], excluded: set[tuple[str, int, int]]
-) -> list[tuple[Record, Recorded, Key]]:
-    """Return the events that concern the projection, with their keys."""
-    topics, key_of = work.projection.topics, work.projection.key
-    return [
-        (record, event, key)
-        for record, event in recorded
-        if record.topic in topics and (not excluded or _place(record) not in excluded) and (key := key_of(event)) is not None
-    ]
+class _Wanted(NamedTuple):
+    """The events that concern a projection, with their keys, the states at hand, and the keys without."""
+
+    work: Work
+    keyed: list[tuple[Record, Recorded, Key]]
+    states: dict[Key, _Kept]
+    missing: list[Key]
 
 
-def _known(
-    work: Work, keyed: Sequence[tuple[Record, Recorded, Key]], ahead: Mapping[Key, _Kept]
-) -> tuple[dict[Key, _Kept], list[Key]]:
-    """Return the states at hand (`ahead`: of the batch that is being inserted, then the cache's) and the keys without."""
+def _wanted(works: Sequence[Work], batch: _Batch, ahead: Mapping[str, Mapping[Key, _Kept]]) -> list[_Wanted]:
+    """Return what each projection needs; `ahead` has the states of the batch that is being inserted, by the work's table."""
+    topics: dict[str, list[tuple[Record, Recorded]]] = {}
+    for one in batch.recorded:
+        topics.setdefault(one[0].topic, []).append(one)
+    wanted = []
+    for work in works:
+        refused = {_place(b.record) for b in batch.bad if b.projection == work.projection.name}
+        key_of, keyed = work.projection.key, []
+        for topic in work.projection.topics:
+            for record, event in topics.get(topic, ()):
+                if (key := key_of(event)) is not None and not (refused and _place(record) in refused):
+                    keyed.append((record, event, key))
+        states, missing = _known(work, dict.fromkeys([key for _, _, key in keyed]), ahead.get(work.source, {}))
+        wanted.append(_Wanted(work, keyed, states, missing))
+    return wanted
+
+
+def _known(work: Work, keys: Iterable[Key], ahead: Mapping[Key, _Kept]) -> tuple[dict[Key, _Kept], list[Key]]:
+    """Return the states at hand (those ahead, then the cache's) and the keys without."""
     states: dict[Key, _Kept] = {}
     missing: list[Key] = []
-    for key in {key: None for _, _, key in keyed}:
+    for key in keys:
         found = ahead.get(key) or work.cache.get(key)
         if found is None:
             missing.append(key)
@@ -474,57 +506,73 @@ def _known(
     return states, missing
 
 
-def _fold_all(work: Work, states: Mapping[Key, _Kept], keyed: Sequence[tuple[Record, Recorded, Key]]) -> _Folded:
-    """Fold the events, each key in offset order. Pure but for the objects it returns."""
+def _fold_all(wanted: _Wanted, stored: Mapping[Key, _Stored]) -> _Folded:
+    """Fold the events, each key in offset order, upon the states at hand and the stored ones."""
+    work, states = wanted.work, wanted.states
     projection = work.projection
-    live: dict[Key, Any] = {}
-    newest: dict[Key, int] = {}
-    source: dict[Key, tuple[str, int, int]] = {}
-    touched: set[Key] = set()
-    facts: dict[str, _Block] = {
-        table.name: _Block(table, tables.physical(table, work.generation.suffix), [], [], projection.name)
-        for table in projection.facts
-    }
+    fold = projection.fold
+    live: dict[Key, tuple[Any, int, Record | None]] = {key: (kept.state, kept.version, None) for key, kept in states.items()}
+    for key, row in stored.items():
+        live[key] = projection.decode(key, row.doc, row.state), row.version, None
+    facts = {table.name: _Rows(table) for table in projection.facts}
+    unknown = None, -1, None
     bad: list[_Bad] = []
-    for record, event, key in keyed:
-        if key not in newest:
-            kept = states.get(key)
-            live[key] = None if kept is None else projection.decode(key, kept.doc, kept.state)
-            newest[key] = -1 if kept is None else kept.version
-        if event.version <= newest[key]:
+    for record, event, key in wanted.keyed:
+        before, newest, _ = live.get(key, unknown)
+        version = event.version
+        if version <= newest:
             continue
-        before = live[key]
         try:
-            after, derived = projection.fold(before, event)
+            after, derived = fold(before, event)
         except (Poison, msgspec.DecodeError, ValueError) as fault:
             bad.append(_Bad(record, str(fault), projection.name))
             continue
-        origin = (record.topic, record.partition, event.version)
         for fact in derived:
-            block = facts[fact.table.name]
-            block.rows.append((*fact.row, *tables.bookkeeping(fact.table, record.partition, event.version)))
-            block.sources.append(origin)
+            facts[fact.table.name].add(fact.row, record, version)
         if after is not before:
-            live[key], newest[key], source[key] = after, event.version, origin
-            touched.add(key)
-    current = _Block(work.current, work.source, [], [], projection.name, state=True)
-    entries: dict[Key, _Kept] = {}
-    for key in sorted(touched):
-        row = projection.row(key, live[key])
-        topic, partition, version = source[key]
-        current.rows.append((*row, *tables.bookkeeping(work.current, partition, version)))
-        current.sources.append((topic, partition, version))
-        entries[key] = _Kept(_bytes(row[work.doc_at]), _bytes(row[work.state_at]), version)
-    return _Folded(list(facts.values()), current, entries, bad)
+            live[key] = after, version, record
+    blocks = [rows.block(tables.physical(rows.table, work.generation.suffix), projection.name) for rows in facts.values()]
+    current = _Rows(work.current)
+    kept: dict[Key, _Kept] = {}
+    doc_at, state_at, row_of = work.doc_at, work.state_at, projection.row
+    for key, (state, version, source) in live.items():
+        if source is None:
+            continue
+        values = row_of(key, state)
+        current.add(values, source, version)
+        kept[key] = _Kept(state, version, SIZE * (len(_bytes(values[doc_at])) + len(_bytes(values[state_at]))))
+    return _Folded(blocks, current.block(work.source, projection.name)._replace(state=True), kept, bad)
 
 
-def _token(block: _Block) -> str:
-    """Return the deduplication token: it only spares work, because versions make a repeated insert harmless."""
-    digest = hashlib.blake2b(repr(block.sources).encode(), digest_size=16)
-    # Documents, states and event_ids determine the numbers and texts beside them.
-    for column in [place for place, value in enumerate(block.rows[0]) if isinstance(value, bytes)]:
-        digest.update(b"\0".join([row[column] for row in block.rows]))  # type: ignore[misc]
-    return f"{block.name}|{digest.hexdigest()}"
+class _Rows:
+    """The rows of a batch for one table; of a table that keeps the newest row of a key, that row alone."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._rows: list[tuple[object, ...]] = []
+        self._sources: list[Record] = []
+        self._is_fact = table.kind == "fact"
+        names = [column.name for column in table.columns]
+        self._key_of = operator.itemgetter(*(names.index(name) for name in table.order_by))
+        self._place: dict[object, int] = {}
+
+    def add(self, row: tuple[object, ...], source: Record, version: int) -> None:
+        """Take a row, which is newer than those before it."""
+        if self._is_fact:
+            self._rows.append((*row, source.partition, version, tables.MAX_UINT64 - version))
+            self._sources.append(source)
+            return
+        row = (*row, source.partition, version)
+        place = self._place.setdefault(self._key_of(row), len(self._rows))
+        if place < len(self._rows):
+            self._rows[place], self._sources[place] = row, source
+        else:
+            self._rows.append(row)
+            self._sources.append(source)
+
+    def block(self, name: str, projection: str) -> _Block:
+        """Return the rows as a block for that physical table."""
+        return _Block(self.table, name, self._rows, self._sources, projection)
 
 
 def _dead_letter(bad: _Bad, clock: Clock) -> Entry:

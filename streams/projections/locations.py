@@ -1,8 +1,8 @@
 """Locations as trees, EVSEs as rows (availability now), and every status that an EVSE was seen in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -108,11 +108,13 @@ class _Header(Struct, frozen=True, array_like=True):
 class LocationState(Struct, frozen=True):
     """A Location's tree with when it was first servable and which events it has seen.
 
-    `texts` has the served JSON of EVSEs by key, so that an event of one EVSE does not write all of them anew.
+    `texts` has the served JSON of listed EVSEs by key and `columns` what rows need of the Location's own fields, so that an
+    event of one EVSE does not make all of them anew.
     """
 
     header: _Header
     texts: dict[str, bytes]
+    columns: "_Columns"
 
     @property
     def node(self) -> Node:
@@ -120,12 +122,19 @@ class LocationState(Struct, frozen=True):
         return self.header.node
 
 
-class _Coordinates(Struct):
+class _Moved(NamedTuple):
+    """An EVSE that an event was of, before (None: unknown) and after it."""
+
+    before: Node | None
+    after: Node
+
+
+class _Coordinates(Struct, frozen=True):
     latitude: str = ""
     longitude: str = ""
 
 
-class _Columns(Struct):
+class _Columns(Struct, frozen=True):
     publish: bool = True
     name: str | None = None
     city: str = ""
@@ -147,7 +156,6 @@ _header: Final = msgspec.msgpack.Decoder(_Header)
 _evses: Final = msgspec.json.Decoder(_Evses)
 _EMPTY: Final = _Header(Node(""), 0, 0, 0, ())
 _msgpack: Final = msgspec.msgpack.Encoder()
-_json: Final = msgspec.json.Encoder()
 _text: Final = msgspec.json.Decoder(str)
 _columns: Final = msgspec.json.Decoder(_Columns)
 _evse_columns: Final = msgspec.json.Decoder(_EvseColumns)
@@ -157,7 +165,7 @@ class Locations:
     """The projection of Locations and of availability (OCPI 2.2.1 mod_locations; DESIGN: membership)."""
 
     name: Final = "locations"
-    version: Final = 1
+    version: Final = 2
     topics: Final = (LOCATIONS,)
     current: Final = LOCATIONS_TABLE
     facts: Final = (EVSES, EVSE_STATUS, LOCATION_FINDINGS)
@@ -172,39 +180,41 @@ class Locations:
         earlier = _EMPTY if state is None else state.header
         if envelope.event_id in earlier.event_ids:
             return state, ()
-        before = None if state is None else state.node
         seen: list[Finding] = []
-        node = _applied(before, recorded, seen)
-        if not node.served and earlier.parked >= PARKED:
+        before = None if state is None else earlier.node
+        node, moved = _applied(before, recorded, seen)
+        served = node.writer.base is not None
+        if not served and earlier.parked >= PARKED:
             raise Poison(f"{PARKED} changes below a Location are waiting for its PUT")
-        if envelope.last_updated is not None and envelope.last_updated > envelope.received_at + AHEAD_US:
+        received_at = envelope.received_at
+        if envelope.last_updated is not None and envelope.last_updated > received_at + AHEAD_US:
             text = f"last_updated {date_time(envelope.last_updated)} is ahead of its arrival"
             seen.append(Finding("/last_updated", "clock_ahead", "warning", text))
         header = _Header(
             node,
-            earlier.first_seen or (envelope.received_at if node.served else 0),
-            max(earlier.changed_at, envelope.received_at),
-            0 if node.served else earlier.parked + 1,
+            earlier.first_seen or (received_at if served else 0),
+            max(earlier.changed_at, received_at),
+            0 if served else earlier.parked + 1,
             (*earlier.event_ids[-REMEMBERED + 1 :], envelope.event_id),
         )
-        changed = node.changed(before)
-        after = LocationState(header, _texts(state, node, changed))
-        rows = [
-            *_evse_rows(before, after, changed, recorded),
-            *_statuses(recorded),
-            *findings(LOCATION_FINDINGS, recorded, "/".join(envelope.key), seen),
-        ]
+        columns = state.columns if state is not None and earlier.node.text is node.text else _columns.decode(node.text)
+        after = LocationState(header, _texts(state, node, moved), columns)
+        rows = _evse_rows(state, after, moved, recorded)
+        rows += _statuses(recorded)
+        if seen or envelope.findings:
+            rows += findings(LOCATION_FINDINGS, recorded, "/".join(envelope.key), seen)
         return after, rows
 
     def decode(self, key: Key, doc: bytes, state: bytes) -> LocationState:
         """Read a state back from its row."""
         header = _header.decode(state)
         listed = _evses.decode(doc).evses or []
-        return LocationState(header, {key: bytes(text) for (key, _), text in zip(header.node.listed(), listed, strict=True)})
+        texts = {key: bytes(text) for (key, _), text in zip(header.node.listed(), listed, strict=True)}
+        return LocationState(header, texts, _columns.decode(header.node.text))
 
     def row(self, key: Key, state: LocationState) -> tuple[object, ...]:
         """Return the current row; `doc` is the served Location with its listed EVSEs."""
-        node, at = state.node, _location_columns(state.node)
+        node, at = state.node, state.columns
         return (
             *key,
             int(node.served),
@@ -215,7 +225,7 @@ class Locations:
             at.time_zone or "",
             _degrees(at.coordinates.latitude if at.coordinates else ""),
             _degrees(at.coordinates.longitude if at.coordinates else ""),
-            len(node.listed()),
+            len(state.texts),
             node.touched,
             state.header.first_seen,
             state.header.changed_at,
@@ -224,80 +234,95 @@ class Locations:
         )
 
 
-def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> Node:
+def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> tuple[Node, dict[str, _Moved] | None]:
+    """Return the tree after the event with the EVSEs that it moved, None where that may be any of them."""
     envelope = recorded.envelope
     event = Event(envelope.last_updated, envelope.received_at, recorded.version)
-    location_id, *below = envelope.key
+    name = envelope.key[0]
     stale: list[str] = []
+    moved: dict[str, _Moved] | None = None
     match recorded.event:
         case LocationReplaced(document):
             node = tree.put(before, document, LOCATION, event, stale)
         case LocationPatched(change):
-            node = tree.patch(before, location_id, change, LOCATION, event)
-        case EvseReplaced(document):
-            evse = tree.put(_child(before, below[0]), document, EVSE, event, stale)
-            node = tree.below(before, location_id, evse, event)
-        case EvsePatched(change):
-            evse = tree.patch(_child(before, below[0]), below[0], change, EVSE, event)
-            node = tree.below(before, location_id, evse, event)
-        case ConnectorReplaced(document):
-            parent = _child(before, below[0])
-            connector = tree.put(_child(parent, below[1]), document, CONNECTOR, event, stale)
-            node = tree.below(before, location_id, tree.below(parent, below[0], connector, event), event)
-        case ConnectorPatched(change):
-            parent = _child(before, below[0])
-            connector = tree.patch(_child(parent, below[1]), below[1], change, CONNECTOR, event)
-            node = tree.below(before, location_id, tree.below(parent, below[0], connector, event), event)
-        case other:
-            raise Poison(f"{type(other).__name__} is not an event of ocpi.locations")
+            node = tree.patch(before, name, change, LOCATION, event)
+        case _:
+            uid = envelope.key[1]
+            was = _child(before, uid)
+            match recorded.event:
+                case EvsePatched(change):
+                    evse = tree.patch(was, uid, change, EVSE, event)
+                case EvseReplaced(document):
+                    evse = tree.put(was, document, EVSE, event, stale)
+                case ConnectorReplaced(document):
+                    connector = tree.put(_child(was, envelope.key[2]), document, CONNECTOR, event, stale)
+                    evse = tree.below(was, uid, connector, event)
+                case ConnectorPatched(change):
+                    connector = tree.patch(_child(was, envelope.key[2]), envelope.key[2], change, CONNECTOR, event)
+                    evse = tree.below(was, uid, connector, event)
+                case other:
+                    raise Poison(f"{type(other).__name__} is not an event of ocpi.locations")
+            node = tree.below(before, name, evse, event)
+            moved = {identity(evse.id): _Moved(was, evse)}
     seen.extend(Finding("", "stale_nested", "info", f"{one} is older than what is known of it; that was kept") for one in stale)
-    return node
+    return node, moved
 
 
-def _texts(before: LocationState | None, node: Node, changed: Sequence[str] | None) -> dict[str, bytes]:
+def _texts(before: LocationState | None, node: Node, moved: Mapping[str, _Moved] | None) -> dict[str, bytes]:
     """Return the JSON of every listed EVSE, written anew only where the EVSE is another object than before."""
-    known = {} if before is None else before.texts
-    if changed is not None:
-        texts = {key: text for key, text in known.items() if key not in changed}
-        texts |= {key: tree.document(evse, EVSE) for key in changed if node.lists(evse := node.children[key])}
-        return texts
-    children = {} if before is None else before.node.children
-    return {
-        key: known[key] if key in known and children.get(key) is evse else tree.document(evse, EVSE) for key, evse in node.listed()
-    }
+    known, parts = ({}, {}) if before is None else (before.texts, before.header.node.parts)
+    if moved is None:
+        return {
+            key: known[key] if key in known and parts.get(key) is evse else tree.document(evse.node, EVSE)
+            for key, evse in node.listed()
+        }
+    texts = dict(known)
+    for key, (was, evse) in moved.items():
+        earlier = texts.pop(key, None)
+        if node.lists(node.parts[key]):
+            if was is None or earlier is None:
+                texts[key] = tree.document(evse, EVSE)
+            else:
+                texts[key] = tree.document_after(was, earlier, evse, EVSE)
+    return texts
 
 
 def _child(node: Node | None, name: str) -> Node | None:
-    return None if node is None else node.children.get(identity(name))
+    return None if node is None else node.child(identity(name))
 
 
-def _evse_rows(before: Node | None, after: LocationState, changed: Sequence[str] | None, recorded: Recorded) -> list[Fact]:
+def _evse_rows(before: LocationState | None, after: LocationState, moved: Iterable[str] | None, recorded: Recorded) -> list[Fact]:
     """Return a row for each EVSE whose own row changed: its document, whether it is listed, or the Location's columns."""
-    node = after.node
-    at = _location_columns(node)
-    same_location = before is not None and (changed is not None or _location_columns(before) == at)
+    node, at = after.header.node, after.columns
+    was = None if before is None else before.header.node
+    same_location = before is not None and (moved is not None or before.columns == at)
+    envelope = recorded.envelope
+    party, location_id, received_at = envelope.party, identity(envelope.key[0]), envelope.received_at
+    served, publish, country, time_zone = node.writer.base is not None, int(at.publish), at.country, at.time_zone or ""
     rows = []
-    for key in node.children if changed is None else changed:
-        evse = node.children[key]
+    for key in node.parts if moved is None else moved:
+        evse = node.parts[key]
         listed = node.lists(evse)
-        earlier = None if before is None else before.children.get(key)
-        same = same_location and (earlier is evse or earlier == evse)
-        if not evse.served or (same and before is not None and before.lists(evse) == listed):
+        if not evse.served:
             continue
-        text = after.texts.get(key) or tree.document(evse, EVSE)
+        if same_location and was is not None:
+            earlier = was.parts.get(key)
+            if (earlier is evse or earlier == evse) and was.lists(evse) == listed:
+                continue
+        text = after.texts.get(key) or tree.document(evse.node, EVSE)
         columns = _evse_columns.decode(text)
         row = (
-            recorded.envelope.party,
-            identity(recorded.envelope.key[0]),
+            party,
+            location_id,
             key,
-            int(listed and node.served),
-            int(at.publish),
+            int(listed and served),
+            publish,
             columns.evse_id or "",
             columns.status,
-            at.country,
-            at.time_zone or "",
+            country,
+            time_zone,
             evse.touched,
-            recorded.envelope.received_at,
+            received_at,
             text,
         )
         rows.append(Fact(EVSES, row))
@@ -342,7 +367,9 @@ def _statuses(recorded: Recorded) -> list[Fact]:
             observed = [member.set for member in _observed_location_patch.decode(envelope.payload).upsert.evses]
         case EvseReplaced():
             observed = [_observed.decode(envelope.payload)]
-        case EvsePatched():
+        case EvsePatched(change):
+            if "status" not in change.set:
+                return []
             observed = [_observed_patch.decode(envelope.payload).set]
         case _:
             observed = []
@@ -366,14 +393,6 @@ def _statuses(recorded: Recorded) -> list[Fact]:
         )
         facts.append(Fact(EVSE_STATUS, row))
     return facts
-
-
-def _location_columns(node: Node) -> _Columns:
-    fields = node.fields
-    return _columns.decode(b"{" + b",".join([said + fields[name] for name, said in _NAMES if name in fields]) + b"}")
-
-
-_NAMES: Final = [(name, _json.encode(name) + b":") for name in _Columns.__struct_fields__]
 
 
 def _degrees(text: str) -> float | None:
