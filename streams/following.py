@@ -60,9 +60,9 @@ class Following:
             ends |= {TopicPartition(topic, partition): end for partition, end in (await self._log.end(topic)).items()}
         found: dict[str, dict[TopicPartition, Reached]] = {name: {} for name in self._projections}
         rows = await self._store.query(_POSITIONS, {"epoch": self._log.epoch, "log_id": self._log_id})
-        for of, topic, partition, offset, received_at in rows:
+        for of, where, partition, offset, received_at in rows:
             if (projection := _text(of)) in found:
-                found[projection][TopicPartition(_text(topic), _int(partition))] = Reached(_int(offset), _int(received_at))
+                found[projection][TopicPartition(_text(where), _int(partition))] = Reached(_int(offset), _int(received_at))
         for name, topics in self._projections.items():
             own = {lane: end for lane, end in ends.items() if lane.topic in topics}
             # A lane in which nothing was ever folded has no row; it still has its place in what is complete.
