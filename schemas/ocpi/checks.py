@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Struct
 
+from schemas import codec
 from schemas.ocpi.validation import Report, shown
 from schemas.types import Instant, Json, instant
 
@@ -108,6 +109,87 @@ def _tariff(tariff: Fields, at: str, report: Report) -> None:
     _order(tariff, ("start_date_time", "end_date_time"), "end_before_start", at, report)
 
 
+def _plain_older_session(session: Any) -> bool:
+    return (
+        _plain_older_span(session, session.start_datetime, session.end_datetime)
+        and _plain_currency(session)
+        and (not session.charging_periods or _plain_older_energy(session.charging_periods, getattr(session, "kwh", UNSET)))
+        and (session.location is UNSET or _plain_older_location(session.location))
+    )
+
+
+def _older_session(session: Fields, at: str, report: Report) -> None:
+    _order(session, ("start_datetime", "end_datetime"), "end_before_start", at, report)
+    _order(session, ("end_datetime", "last_updated"), "updated_before_end", at, report)
+    _currency(session, at, report)
+    _energy(session, "kwh", at, report)
+    _within(session, "location", _older_location, at, report)
+
+
+def _plain_older_cdr(cdr: Any) -> bool:
+    return (
+        _plain_older_span(cdr, cdr.start_date_time, cdr.stop_date_time)
+        and _plain_currency(cdr)
+        and _plain_older_energy(cdr.charging_periods, getattr(cdr, "total_energy", UNSET))
+        and _plain_older_location(cdr.location)
+        and not getattr(cdr, "total_usage", None)
+    )
+
+
+def _older_cdr(cdr: Fields, at: str, report: Report) -> None:
+    _order(cdr, ("start_date_time", "stop_date_time"), "end_before_start", at, report)
+    _order(cdr, ("stop_date_time", "last_updated"), "updated_before_end", at, report)
+    _currency(cdr, at, report)
+    usage = cdr.get("total_usage")
+    for dimension in usage if isinstance(usage, list) else ():
+        if isinstance(dimension, dict) and dimension.get("type") == "ENERGY":
+            cdr = {**cdr, "total_energy": dimension.get("volume")}
+    _energy(cdr, "total_energy", at, report)
+    _within(cdr, "location", _older_location, at, report)
+    tariffs = cdr.get("tariffs")
+    for index, tariff in enumerate(tariffs if isinstance(tariffs, list) else ()):
+        if isinstance(tariff, dict):
+            _older_tariff(tariff, f"{at}/tariffs/{index}", report)
+
+
+def _plain_older_tariff(tariff: Any) -> bool:
+    return _plain_currency(tariff)
+
+
+def _older_tariff(tariff: Fields, at: str, report: Report) -> None:
+    _currency(tariff, at, report)
+
+
+def _plain_older_location(location: Any) -> bool:
+    return (
+        _plain_location(location)
+        and _six_decimals(location.coordinates)
+        and all(map(_six_decimals, location.related_locations or ()))
+        and all(_six_decimals(evse.coordinates) for evse in location.evses or ())
+    )
+
+
+def _older_location(location: Fields, at: str, report: Report) -> None:
+    _location(location, at, report)
+    _digits(location.get("coordinates"), f"{at}/coordinates", report)
+    related = location.get("related_locations")
+    for index, place in enumerate(related if isinstance(related, list) else ()):
+        _digits(place, f"{at}/related_locations/{index}", report)
+    evses = location.get("evses")
+    for index, evse in enumerate(evses if isinstance(evses, list) else ()):
+        if isinstance(evse, dict):
+            _digits(evse.get("coordinates"), f"{at}/evses/{index}/coordinates", report)
+
+
+def _plain_older_evse(evse: Any) -> bool:
+    return _plain_evse(evse) and _six_decimals(evse.coordinates)
+
+
+def _older_evse(evse: Fields, at: str, report: Report) -> None:
+    _evse(evse, at, report)
+    _digits(evse.get("coordinates"), f"{at}/coordinates", report)
+
+
 SENSE: Final[Mapping[str, Sense]] = {
     "Session": Sense(_plain_session, _session),
     "CDR": Sense(_plain_cdr, _cdr),
@@ -116,6 +198,15 @@ SENSE: Final[Mapping[str, Sense]] = {
     "EVSE": Sense(_plain_evse, _evse),
 }
 """What is looked at, by object type."""
+
+OLDER_SENSE: Final[Mapping[str, Sense]] = {
+    "Session": Sense(_plain_older_session, _older_session),
+    "CDR": Sense(_plain_older_cdr, _older_cdr),
+    "Tariff": Sense(_plain_older_tariff, _older_tariff),
+    "Location": Sense(_plain_older_location, _older_location),
+    "EVSE": Sense(_plain_older_evse, _older_evse),
+}
+"""The same before OCPI 2.2, where a Session's and a CDR's place is a Location, and degrees have 6 decimals."""
 
 _LATITUDE: Final = re.compile(r"-?(?:[0-8]?[0-9]\.[0-9]{5,7}|90\.0{5,7})")
 _LONGITUDE: Final = re.compile(r"-?(?:(?:1[0-7][0-9]|[0-9]?[0-9])\.[0-9]{5,7}|180\.0{5,7})")
@@ -128,6 +219,13 @@ def _plain_span(of: Any) -> bool:
     if not end:
         return True
     return (start is UNSET or bool(start[:19] < end[:19])) and bool(end[:19] < updated[:19])
+
+
+def _plain_older_span(of: Any, start: Any, end: Any) -> bool:
+    updated = getattr(of, "last_updated", UNSET)
+    if not end:
+        return True
+    return (start is UNSET or bool(start[:19] < end[:19])) and (not updated or bool(end[:19] < updated[:19]))
 
 
 def _span(of: Fields, at: str, report: Report) -> None:
@@ -171,17 +269,34 @@ def _plain_energy(periods: Any, kwh: Any) -> bool:
     return volume < 90.0 * float(kwh)
 
 
+def _plain_older_energy(periods: Any, kwh: Any) -> bool:
+    if kwh is UNSET or not periods:
+        return True
+    volume = 0.0
+    for period in periods:
+        for dimension in period.dimensions:
+            if dimension.type == "ENERGY":
+                volume += float(dimension.volume)
+    return volume < 90.0 * float(kwh) or volume == 0.0
+
+
+def _amount(value: Json) -> int | Decimal | None:
+    """Return a number, which is a string in OCPI 2.0."""
+    if isinstance(value, str):
+        return codec.number(value)
+    return value if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+
+
 def _energy(of: Fields, total_field: str, at: str, report: Report) -> None:
-    total, periods = of.get(total_field), of.get("charging_periods")
-    if not isinstance(total, int | Decimal) or total <= 0 or not isinstance(periods, list):
+    total, periods = _amount(of.get(total_field)), of.get("charging_periods")
+    if total is None or total <= 0 or not isinstance(periods, list):
         return
     volume = Decimal(0)
     for period in periods:
         dimensions = period.get("dimensions") if isinstance(period, dict) else None
         for dimension in dimensions if isinstance(dimensions, list) else ():
             if isinstance(dimension, dict) and dimension.get("type") == "ENERGY":
-                amount = dimension.get("volume")
-                volume += amount if isinstance(amount, int | Decimal) else 0
+                volume += _amount(dimension.get("volume")) or 0
     if volume >= 100 * total:
         message = f"ENERGY volumes sum to {volume} where {total_field} is {total} kWh: they look like Wh, and are kept as sent"
         report.warning(f"{at}/charging_periods", "energy_in_wh", message)
@@ -210,3 +325,22 @@ def _place(place: Json, at: str, report: Report) -> None:
         elif abs(Decimal(text)) > limit:
             message = f"{text} is beyond {limit} degrees; are latitude and longitude swapped?"
             report.warning(f"{at}/{field}", "coordinates_out_of_range", message)
+
+
+def _six_decimals(place: Any) -> bool:
+    return not place or (place.latitude[-7:-6] == "." and place.longitude[-7:-6] == ".")
+
+
+def _digits(place: Json, at: str, report: Report) -> None:
+    if not isinstance(place, dict):
+        return
+    for field in ("latitude", "longitude"):
+        text = place.get(field)
+        if isinstance(text, str) and _DEGREES.fullmatch(text) and text[-7:-6] != ".":
+            report.warning(f"{at}/{field}", "coordinates", f"{shown(text)} has not the 6 decimals of this version")
+
+
+def _within(of: Fields, field: str, remark: Callable[[Fields, str, Report], None], at: str, report: Report) -> None:
+    inner = of.get(field)
+    if isinstance(inner, dict):
+        remark(inner, f"{at}/{field}", report)

@@ -77,6 +77,8 @@ def _one(spec: Spec, row: Field, field: str, plain: bool) -> st.SearchStrategy[J
     match row.type:
         case "number":
             return st.sampled_from((0, 1, Decimal("0.5"), Decimal("12.25"))) if plain else numbers
+        case "decimal":
+            return st.sampled_from(("0", "0.00", "2.50", "-12", "0.000000000001", "123456789.123456789012"))
         case "int":
             return st.integers(0, 9 if row.length == 1 else 300)
         case "boolean":
