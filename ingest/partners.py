@@ -18,8 +18,8 @@ from schemas.types import Instant
 from streams.ports import Clock, Entry, EventLog, LogUnavailable, Record, TopicPartition
 from streams.topics import PARTNERS
 
-RESERVED: Final = frozenset({"load", "operator"})
-"""Names of connections that no partner may have, because envelopes use them for the operator's own acts."""
+RESERVED: Final = frozenset({"linker", "load", "operator"})
+"""Names of connections that no partner may have, because envelopes use them for the operator's own acts, and for ours."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARTY: Final = re.compile(r"([A-Za-z]{2})\*([A-Za-z0-9]{1,3})")
@@ -178,7 +178,7 @@ class PartnerRegistry:
         Raises InvalidPartner, InvalidToken, PartnerConflict (nothing changed) or LogUnavailable.
         """
         if not _NAME.fullmatch(name) or name in RESERVED:
-            rule = "1 to 64 letters, digits, dots, hyphens and underscores, and neither load nor operator"
+            rule = f"1 to 64 letters, digits, dots, hyphens and underscores, and none of {', '.join(sorted(RESERVED))}"
             raise InvalidPartner(f"{name[:80]!r} cannot name a partner: {rule}")
         if not _VERSION.fullmatch(version):
             raise InvalidPartner(f"{version!r} is no OCPI version")

@@ -121,6 +121,8 @@ class Node:
                 projections(),
                 clock=self.clock,
                 cache_bytes=self.settings.state_cache_bytes,
+                links=True,
+                metrics=self.metrics,
             )
             runtime.pause(self.settings.projector == "paused")
             try:

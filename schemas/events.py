@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from schemas.link import Doubt, Link, decode_doubt, decode_link
 from schemas.rejected import Rejected
 from schemas.types import Finding, Instant, Loss, Module
 
@@ -89,6 +90,21 @@ class CdrPosted(Struct, frozen=True, tag="cdr.posted"):
     """A CDR, credit CDRs included. It never changes afterwards."""
 
     cdr: Document
+
+
+class CdrLinked(Struct, frozen=True, tag="cdr.linked"):
+    """The second stage found the Session of a CDR. Stands under the CDR's own key and under the Session's.
+
+    The envelope's key is (CDR id, the key under which this copy stands).
+    """
+
+    link: Link
+
+
+class CdrLeftUnlinked(Struct, frozen=True, tag="cdr.left_unlinked"):
+    """The second stage found several Sessions that fit a CDR equally well; the envelope's key is (CDR id, its own key)."""
+
+    doubt: Doubt
 
 
 class LocationReplaced(Struct, frozen=True, tag="location.replaced"):
@@ -178,6 +194,8 @@ Event: TypeAlias = (
     | SessionPatched
     | SessionDeleted
     | CdrPosted
+    | CdrLinked
+    | CdrLeftUnlinked
     | TariffReplaced
     | TariffPatched
     | TariffDeleted
@@ -244,6 +262,10 @@ def event_of(envelope: Envelope) -> Event:
     deleted = _DELETED.get(envelope.type)
     if deleted is not None:
         return deleted
+    if envelope.type == "cdr.linked":
+        return CdrLinked(decode_link(envelope.payload))
+    if envelope.type == "cdr.left_unlinked":
+        return CdrLeftUnlinked(decode_doubt(envelope.payload))
     raise UnknownEvent(f"no event is called {envelope.type!r}; is this log written by a newer roamlog?")
 
 

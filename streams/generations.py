@@ -103,10 +103,7 @@ class Generations:
         before = await self._registered(projection)
         for table in tables_of(projection):
             await self._store.command(tables.view(table, generation.suffix))
-        version = row_version(self._epoch, generation.number)
-        row = (projection.name, fold_of(projection), generation.number, self._log_id, 0, version)
-        names = [column.name for column in tables.columns(tables.GENERATIONS)]
-        await self._store.insert(tables.physical(tables.GENERATIONS, "g0"), names, [row])
+        await self.note(generation, fold_of(projection))
         if before is not None and before[1] != generation.number:
             for table in tables_of(projection):
                 await self._store.command(tables.drop(table, f"g{before[1]}"))
@@ -164,10 +161,31 @@ class Generations:
         if rows:
             await self._store.insert(tables.physical(tables.POSITIONS, "g0"), names, rows)
 
+    async def stage(self, name: str, of: str) -> tuple[Generation, str]:
+        """Return the positions' owner of a second stage, and what it is `of`: what was noted last, else what is given.
+
+        A stage fills no table, so `rebuild` does not touch it; another log begins it anew.
+        """
+        found = await self._of(name)
+        if found is not None and found[2] == self._log_id:
+            return Generation(name, found[1]), found[0]
+        generation = Generation(name, 1 if found is None else found[1] + 1)
+        await self.note(generation, of)
+        return generation, of
+
+    async def note(self, generation: Generation, of: str) -> None:
+        """Register the generation as the one that serves, and what it is of."""
+        version = row_version(self._epoch, generation.number)
+        row = (generation.projection, of, generation.number, self._log_id, 0, version)
+        names = [column.name for column in tables.columns(tables.GENERATIONS)]
+        await self._store.insert(tables.physical(tables.GENERATIONS, "g0"), names, [row])
+
     async def _registered(self, projection: AnyProjection) -> tuple[str, int, str] | None:
+        return await self._of(projection.name)
+
+    async def _of(self, name: str) -> tuple[str, int, str] | None:
         rows = await self._store.query(
-            "SELECT fold, generation, log_id FROM generations WHERE projection_name = {projection:String}",
-            {"projection": projection.name},
+            "SELECT fold, generation, log_id FROM generations WHERE projection_name = {projection:String}", {"projection": name}
         )
         return (_text(rows[0][0]), _int(rows[0][1]), _text(rows[0][2])) if rows else None
 

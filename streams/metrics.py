@@ -43,6 +43,12 @@ CATALOGUE: Final[dict[str, Metric]] = {
     ),
     "roamlog_read_seconds": Metric("histogram", "From a partner's GET to its answer, in seconds; only those that were served."),
     "roamlog_unauthenticated_total": Metric("counter", "Requests without a known credentials token; nothing else is kept of them."),
+    "roamlog_cdr_links_total": Metric(
+        "counter",
+        "CDRs that name no Session, and credits whose CDR stands elsewhere, by what came of them: linked with a session, linked "
+        "as a credit, ambiguous, or restated with other amounts.",
+        ("outcome",),
+    ),
     "roamlog_push_lookups_total": Metric(
         "counter", "Keys read from the tables because this process did not know them, by the module.", ("module",)
     ),

@@ -23,7 +23,7 @@ DISCOVERY: Final = "schemas/ocpi/discovery.py"
 
 FAUST_HOME: Final = "streams/runtimes/faust_app.py"
 
-PURE: Final = ("schemas", "streams/projections", "streams/projection.py", "streams/topics.py")
+PURE: Final = ("schemas", "streams/projections", "streams/projection.py", "streams/topics.py", "streams/links.py")
 """Where there is no I/O, no clock, no chance, no task: what is folded today must fold to the same tomorrow."""
 
 WORLD: Final = frozenset(

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.columns import DECIMAL, column_decimal
-from schemas.events import CdrPosted, Document
+from schemas.events import CdrLeftUnlinked, CdrPosted, Document
 from schemas.types import Finding, Instant, identity, instant
 from streams.projection import Column, Fact, Key, Recorded, Table
 from streams.projections.facts import findings, findings_table
@@ -108,6 +108,7 @@ class CdrColumns(Struct):
         """The sum of the tax amounts of total_cost; 0 where none are listed."""
         return sum((tax.amount for tax in self.total_cost.taxes or ()), Decimal(0))
 
+
 columns_of: Final = msgspec.json.Decoder(CdrColumns).decode
 _document: Final = msgspec.json.Decoder(Document)
 _value: Final = msgspec.json.Decoder(float_hook=Decimal)
@@ -143,8 +144,12 @@ class Cdrs:
 
     def key(self, recorded: Recorded) -> Key | None:
         """Return (party, CDR id, charging key)."""
-        if isinstance(recorded.event, CdrPosted):
-            return recorded.envelope.party, identity(recorded.envelope.key[0]), charging_key(recorded.event.cdr)
+        envelope = recorded.envelope
+        match recorded.event:
+            case CdrPosted(cdr):
+                return envelope.party, identity(envelope.key[0]), charging_key(cdr)
+            case CdrLeftUnlinked(doubt):
+                return envelope.party, identity(doubt.cdr_id), doubt.own_key
         return None
 
     def fold(self, state: CdrState | None, recorded: Recorded) -> tuple[CdrState | None, Sequence[Fact]]:
@@ -153,6 +158,8 @@ class Cdrs:
         match recorded.event:
             case CdrPosted(document):
                 pass
+            case CdrLeftUnlinked():
+                return state, findings(CDR_FINDINGS, recorded, envelope.key[0], ())
             case _:
                 return state, ()
         if state is None:

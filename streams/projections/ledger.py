@@ -1,4 +1,8 @@
-"""The ledger: what was charged against what was billed, per Session, with its CDRs and their credits."""
+"""The ledger: what was charged against what was billed, per Session, with its CDRs and their credits.
+
+A CDR that names no Session stands under a key of its own until the second stage links it (`cdr.linked`): then it leaves that
+row, which names the Session from there on, and counts in the Session's.
+"""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,7 +12,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from schemas.columns import DECIMAL, column_decimal
-from schemas.events import CdrPosted, Document, SessionPatched, SessionReplaced
+from schemas.events import CdrLinked, CdrPosted, Document, SessionPatched, SessionReplaced
+from schemas.link import Link
 from schemas.types import Instant, identity
 from streams.lastwriter import LastWriter, Stamp, patched, replaced, stamp
 from streams.projection import Column, Fact, Key, Recorded, Table
@@ -17,7 +22,7 @@ from streams.topics import CHARGING
 
 LEDGER: Final = Table(
     name="ledger",
-    version=1,
+    version=2,
     kind="current",
     columns=(
         Column("party", "LowCardinality(String)"),
@@ -27,6 +32,11 @@ LEDGER: Final = Table(
         Column("session_status", "LowCardinality(String)"),
         Column("cdr_ids", "Array(String)"),
         Column("credit_ids", "Array(String)"),
+        Column("orphans", "UInt32"),
+        Column("linked_ids", "Array(String)"),
+        Column("confidence", "Nullable(Decimal(3, 2))"),
+        Column("moved_ids", "Array(String)"),
+        Column("moved_to", "Array(String)"),
         Column("currency", "LowCardinality(String)"),
         Column("billed_before_taxes", f"Nullable({DECIMAL})"),
         Column("billed_taxes", f"Nullable({DECIMAL})"),
@@ -48,6 +58,8 @@ Standing = Literal[
     "overbilled",  # more than one CDR stands uncredited
     "credited",  # every CDR was taken back
     "unmatched_credit",  # a credit whose CDR is not here
+    "orphan",  # a CDR that names no Session, and none was found for it
+    "linked",  # nothing is left here: the CDRs count where they were linked to
     "mixed_currencies",  # the CDRs cannot be added up
 ]
 
@@ -67,10 +79,26 @@ class _Entry(Struct, frozen=True, array_like=True):
     taxes: Decimal
     energy_kwh: Decimal
     received_at: Instant
+    named: bool
+    """Whether it names its Session, or is a credit."""
+    confidence: Decimal | None = None
+    """How sure the second stage is that it belongs here; None where the CDR says so itself."""
+    reasons: tuple[str, ...] = ()
+
+
+class Moved(Struct, frozen=True, array_like=True):
+    """Where a CDR of this key counts."""
+
+    session_id: str
+    confidence: Decimal
+    reasons: tuple[str, ...]
 
 
 class LedgerState(Struct, frozen=True, array_like=True):
-    """The session fields that the balance needs, by last writer, and the CDRs by lowered id, in the order of arrival."""
+    """The session fields that the balance needs, by last writer, and the CDRs by lowered id, in the order of arrival.
+
+    `cdrs` has those that count elsewhere as well; `moved` says which, and where.
+    """
 
     fields: dict[str, bytes]
     writer: LastWriter
@@ -80,16 +108,32 @@ class LedgerState(Struct, frozen=True, array_like=True):
     first_seen: Instant
     changed_at: Instant
     event_ids: tuple[bytes, ...]
+    moved: dict[str, Moved] = {}
+
+    @property
+    def counted(self) -> dict[str, _Entry]:
+        """The CDRs that count here, by lowered id."""
+        return {key: entry for key, entry in self.cdrs.items() if key not in self.moved} if self.moved else self.cdrs
+
+    @property
+    def orphans(self) -> int:
+        """How many CDRs name no Session and were not linked."""
+        return sum(not entry.named and entry.confidence is None for entry in self.counted.values())
 
     @property
     def standing(self) -> Standing:
         """How Session, CDRs and credits stand to each other."""
-        credited = {entry.credit_of for entry in self.cdrs.values() if entry.credit_of is not None}
-        billed = [key for key, entry in self.cdrs.items() if entry.credit_of is None]
-        if len({entry.currency for entry in self.cdrs.values()}) > 1:
+        counted = self.counted
+        if not counted and self.moved and not self.fields:
+            return "linked"
+        credited = {entry.credit_of for entry in counted.values() if entry.credit_of is not None}
+        billed = [key for key, entry in counted.items() if entry.credit_of is None]
+        if len({entry.currency for entry in counted.values()}) > 1:
             return "mixed_currencies"
         if credited - set(billed):
             return "unmatched_credit"
+        if self.orphans:
+            return "orphan"
         uncredited = len(billed) - len(credited)
         if not billed:
             return "unbilled" if self.fields.get("status") == b'"COMPLETED"' else "open"
@@ -115,18 +159,20 @@ class Ledger:
     """
 
     name: Final = "ledger"
-    version: Final = 1
+    version: Final = 2
     topics: Final = (CHARGING,)
     current: Final = LEDGER
     facts: Final = ()
 
     def key(self, recorded: Recorded) -> Key | None:
-        """Return (party, charging key): the lowered session id, or what the CDR is keyed by."""
+        """Return (party, charging key): the lowered session id, or what the CDR is keyed by; of a link, the key it stands under."""
         match recorded.event:
             case SessionReplaced() | SessionPatched():
                 return recorded.envelope.party, identity(recorded.envelope.key[0])
             case CdrPosted(cdr):
                 return recorded.envelope.party, charging_key(cdr)
+            case CdrLinked():
+                return recorded.envelope.party, recorded.envelope.key[1]
         return None
 
     def fold(self, state: LedgerState | None, recorded: Recorded) -> tuple[LedgerState | None, Sequence[Fact]]:
@@ -144,6 +190,8 @@ class Ledger:
                 after = _session_event(before, changes, recorded, put=False)
             case CdrPosted(cdr):
                 after = _cdr_event(before, cdr, recorded)
+            case CdrLinked(link):
+                after = _linked(before, link, envelope.key[1])
             case _:
                 return state, ()
         if after is before:
@@ -165,8 +213,11 @@ class Ledger:
     def row(self, key: Key, state: LedgerState) -> tuple[object, ...]:
         """Return the current row; amounts are NULL where there is no CDR or the currencies differ."""
         session = _session.decode(_json.encode({name: Raw(text) for name, text in state.fields.items()}))
-        entries = tuple(state.cdrs.values())
+        entries = tuple(state.counted.values())
+        linked = [entry for entry in entries if entry.confidence is not None]
+        sure = [*(entry.confidence for entry in linked), *(to.confidence for to in state.moved.values())]
         standing = state.standing
+        found = next((to.session_id for to in state.moved.values()), "") if standing == "linked" else ""
         summable = bool(entries) and standing != "mixed_currencies"
         doc = {
             "standing": standing,
@@ -174,6 +225,8 @@ class Ledger:
             "cdrs": [
                 {
                     "id": entry.id,
+                    "confidence": entry.confidence,
+                    "reasons": entry.reasons,
                     "credit_of": entry.credit_of,
                     "currency": entry.currency,
                     "before_taxes": entry.before_taxes,
@@ -182,14 +235,20 @@ class Ledger:
                 }
                 for entry in entries
             ],
+            "moved": state.moved,
         }
         return (
             *key,
             standing,
-            identity(session.id or ""),
+            identity(session.id or "") or found,
             session.status,
             [entry.id for entry in entries if entry.credit_of is None],
             [entry.id for entry in entries if entry.credit_of is not None],
+            state.orphans,
+            [identity(entry.id) for entry in linked],
+            min((one for one in sure if one is not None), default=None),
+            list(state.moved),
+            [to.session_id for to in state.moved.values()],
             entries[0].currency if summable else "",
             column_decimal(sum((entry.before_taxes for entry in entries), Decimal(0))) if summable else None,
             column_decimal(sum((entry.taxes for entry in entries), Decimal(0))) if summable else None,
@@ -245,9 +304,43 @@ def _cdr_event(before: LedgerState, document: Document, recorded: Recorded) -> L
         cdr.taxes,
         cdr.total_energy,
         recorded.envelope.received_at,
+        bool(cdr.session_id) or bool(cdr.credit),
     )
     return msgspec.structs.replace(
         before,
         cdrs=before.cdrs | {identity(cdr.id): entry},
         addressed_to=before.addressed_to or recorded.envelope.addressed_to or "",
+    )
+
+
+def _linked(before: LedgerState, link: Link, under: str) -> LedgerState:
+    """Return the row after a link: the CDR's own row lets go of the CDR for good, the Session's takes it in.
+
+    A CDR that the Session's row has from the CPO itself stays as it came; one that came by a link takes the newer amounts.
+    """
+    cdr_id = identity(link.cdr_id)
+    known = before.cdrs.get(cdr_id)
+    if under == link.own_key != link.session_id:
+        if cdr_id in before.moved:
+            return before
+        moved = Moved(link.session_id, link.confidence, link.reasons)
+        return msgspec.structs.replace(before, moved=before.moved | {cdr_id: moved})
+    if known is not None and known.named and known.confidence is None:
+        return before
+    entry = _Entry(
+        link.cdr_id if known is None else known.id,
+        None if link.credit_of is None else identity(link.credit_of),
+        link.currency,
+        link.before_taxes,
+        link.taxes,
+        link.energy_kwh,
+        link.received_at,
+        False,
+        link.confidence,
+        link.reasons,
+    )
+    return msgspec.structs.replace(
+        before,
+        cdrs=before.cdrs | {cdr_id: entry},
+        addressed_to=before.addressed_to or link.addressed_to,
     )

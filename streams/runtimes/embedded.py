@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from streams.generations import AnyProjection, Generation, Generations, Reached
+from streams.linker import Linker
+from streams.metrics import Metrics
 from streams.ports import Clock, EventLog, Position, StoreUnavailable, TableStore, TopicPartition
 from streams.progress import Progress
 from streams.projector import ROUND_RECORDS, ROUND_WAIT_S, Projector, Round, Work
@@ -35,8 +37,9 @@ class Embedded:
 
     def __init__(
         self, log: EventLog, log_id: str, store: TableStore, projections: Sequence[AnyProjection], *, clock: Clock,
-        cache_bytes: int = CACHE_BYTES, patience_s: float = PATIENCE_S,
+        cache_bytes: int = CACHE_BYTES, patience_s: float = PATIENCE_S, links: bool = False, metrics: Metrics | None = None,
     ) -> None:  # fmt: skip
+        """`links`: run the second stage, which finds the Sessions of CDRs, beside the projections."""
         self.progress = Progress()
         self._log = log
         self._store = store
@@ -45,6 +48,9 @@ class Embedded:
         self._patience_s = patience_s
         self._projections = {projection.name: projection for projection in projections}
         self._generations = Generations(store, log_id, log.epoch)
+        self.linker: Linker | None = None
+        if links:
+            self.linker = Linker(log, store, self._generations, self.progress, clock=clock, metrics=metrics)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self._main = self._projector([], dead_letter=True)
         self._behind: list[tuple[Work, dict[TopicPartition, Reached]]] = []
@@ -87,9 +93,19 @@ class Embedded:
         self._main.start_at(furthest)
         for work in self._main.works:
             self._report(work, self._main.positions)
+        if self.linker is not None:
+            await self.linker.start()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fold what the log has and what comes, until `stop` is set. Raises what ends the process (StopTheLine, defects)."""
+        if self.linker is None:
+            await self._fold(stop)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fold(stop), name="projections")
+            tasks.create_task(self.linker.run(stop), name="links")
+
+    async def _fold(self, stop: asyncio.Event) -> None:
         await self.catch_up()
         asked = 0
         while not stop.is_set():

@@ -141,6 +141,25 @@ async def test_the_ledger_counts_standings_per_pair_and_currency(home: House) ->
     assert (billed["party"], billed["addressed_to"]) == ("NL*TNM", "DE*MSP")
     assert (billed["session_energy_kwh"], billed["billed_energy_kwh"]) == (Decimal("20.5"), Decimal("20.5"))
     assert (billed["billed_before_taxes"], billed["billed_taxes"]) == (Decimal("0.1"), Decimal("0.021"))
+    assert (billed["linked_entries"], billed["confidence"]) == (0, None)
+
+
+async def test_the_ledger_says_how_sure_a_link_is(home: House) -> None:
+    await home.push(completed("S1", kwh=20.5), completed("S2", evse_uid="E2") | {"end_date_time": "2026-09-20T10:40:00Z"})
+    nameless = {name: value for name, value in cdr("C1").items() if name != "session_id"}
+    await home.post(nameless, nameless | {"id": "C2", "cdr_location": nameless["cdr_location"] | {"evse_uid": "E2"}})
+    await home.post(nameless | {"id": "C3", "cdr_location": nameless["cdr_location"] | {"evse_uid": "E3"}})
+    assert [row["standing"] for row in await rows(home, "ledger")] == ["unbilled", "orphan"]
+    assert home.runtime.linker is not None
+    while await home.runtime.linker.turn():
+        await home.fold()
+    billed, orphan = await rows(home, "ledger")
+    assert (orphan["standing"], orphan["entries"], orphan["confidence"]) == ("orphan", 1, None)
+    assert (billed["standing"], billed["entries"], billed["linked_entries"]) == ("billed", 2, 2)
+    # 40 of the hour that the CDR of C2 bills: the mean of all of the Session and two thirds of the CDR.
+    assert billed["confidence"] == Decimal("0.83")
+    assert billed["entries_of_pair"] == 3
+
 
 
 async def test_findings_are_counted_by_rule_and_party(home: House) -> None:

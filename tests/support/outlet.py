@@ -201,7 +201,7 @@ class House:
 async def house(store: TableStore, *, page_limit: int = 1000, read_wait_s: float = 0.05) -> AsyncIterator[House]:
     """Open a house on an empty store."""
     log, clock = MemoryLog(), FixedClock(NOW)
-    runtime = Embedded(log, "log-1", store, PROJECTIONS, clock=clock)
+    runtime = Embedded(log, "log-1", store, PROJECTIONS, clock=clock, links=True)
     await runtime.start()
     try:
         made = House(log, store, runtime, clock, page_limit=page_limit, read_wait_s=read_wait_s)
