@@ -1,0 +1,380 @@
+"""The Faust runtime: a worker of a group that folds the partitions it is given, one Faust event per record batch.
+
+Most of Faust's cost is per message, so each fetched run of records of a partition is one message here (stock delivers 6,800
+events a second to an agent that only decodes, this form 121,000). Faust acknowledges in a `finally`: SIGTERM lost the
+batch in flight every time. So its acknowledgement does nothing, and only what the projector has stored is committed, through
+`Batches.done`. What this relies on in Faust is written at each method, and tests/streams/test_faust_app.py shows each.
+
+The projector sees a log (`Deliveries`) and does not know of groups. Where a projection stands is its own row in
+`positions`; the group's commit is only a hint where to begin: what was delivered already is skipped, and what the hint left out
+is fetched from the log.
+
+This is the only module that imports faust.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import faust
+import yarl
+from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
+from msgspec import Struct
+
+from streams.logs.kafka import Cluster, KafkaLog
+from streams.ports import Entry, Position, Record, TopicPartition
+
+POLL_RECORDS: Final = 2_000
+BUFFERED: Final = 4
+"""Batches that wait in a stream of Faust, and again in ours: with Faust's default of 4,096 a worker takes half a gigabyte."""
+
+SESSION_S: Final = 6.0
+HEARTBEAT_S: Final = 2.0
+"""How long a dead worker's partitions stand still: 6.7 s with these two, 55 s with Faust's default of 60."""
+
+COMMIT_S: Final = 1.0
+SAY_EVERY_S: Final = 10.0
+
+_say: Final = logging.getLogger("roamlog")
+
+
+class WrongFaust(RuntimeError):
+    """Faust is another than this module was written for: a method that it replaces is not there any more."""
+
+
+# What is replaced or called below, by the class that has it: an upgrade that takes one away must be told by its name.
+RELIED_ON: Final[Mapping[type, tuple[str, ...]]] = {
+    Consumer: (
+        *("_wait_next_records", "_to_message", "ack", "_add_gap", "_new_offset", "_filter_tps_with_pending_acks"),
+        *("on_partitions_revoked", "on_partitions_assigned", "track_message", "commit", "stop_flow"),
+    ),
+    Transport: ("Consumer", "create_consumer"),
+}
+
+
+class Batches(Consumer):
+    """Delivers each fetched run of records of a partition as one message, and commits only what was `done`.
+
+    Offsets count what is stored: the offset after the last record of the last batch that the projector has let go.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stored: dict[TP, int] = {}
+        self.changed: Callable[[frozenset[TopicPartition]], None] = _nobody
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109 (Faust's signature)
+        """Fold a partition's records into one: Faust then walks over a list of one batch."""
+        records, active = await super()._wait_next_records(timeout)
+        return ({tp: [batch] for tp, batch in records.items() if batch} if records else records), active
+
+    def _to_message(self, tp: TP, batch: Sequence[Any]) -> Any:
+        """Make the message of the last record, so that its offset is where the batch ends, and let it carry all."""
+        message: Any = super()._to_message(tp, batch[-1])
+        message.value = batch
+        return message
+
+    def done(self, message: Any) -> None:
+        """Report that every record of the batch is stored; one of an assignment that is over says nothing any more."""
+        if message.generation_id == self.app.consumer_generation_id:
+            self._stored[message.tp] = message.offset + 1
+
+    def ack(self, message: Any) -> bool:
+        """Do nothing for Faust's own acknowledgement, but forget the message: shutdown waits for those that are not."""
+        self._unacked_messages.discard(message)
+        return False
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Take no offsets inside a batch for gaps: Faust would keep an interval tree of every one."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Return what may be committed."""
+        return self._stored.get(tp)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        """Return the partitions of which something may be committed."""
+        return iter([tp for tp in self._stored if topics is None or tp in topics or tp.topic in topics])
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget what was stored of partitions that are another worker's from now on."""
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._stored.pop(tp, None)
+        self.changed(frozenset())
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Tell what is ours now: all of it, not only what is new."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        self.changed(frozenset(TopicPartition(tp.topic, tp.partition) for tp in assigned))
+
+
+class BatchTransport(Transport):
+    """The transport that makes such a consumer."""
+
+    Consumer = Batches
+
+
+class Delivered(Struct):
+    """A batch on its way through the projector: Faust's message, and what of its records is still to be folded."""
+
+    message: Any
+    place: TopicPartition
+    records: deque[Record]
+    end: int
+
+
+class Deliveries:
+    """The log as the projector of a worker sees it: what the group delivers, in place of what it would fetch.
+
+    Everything else is the Kafka log's own. `done` lets go of the batches that are stored.
+    """
+
+    def __init__(self, log: KafkaLog, prefix: str) -> None:
+        self.epoch = log.epoch
+        self._log = log
+        self._prefix = prefix
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue(BUFFERED)
+        self._ours: frozenset[TopicPartition] = frozenset()
+        self._coming: dict[TopicPartition, deque[Delivered]] = {}
+        self._folding: dict[TopicPartition, deque[Delivered]] = {}
+
+    async def deliver(self, message: Any) -> None:
+        """Take a message of Faust's; waits while enough others do."""
+        await self._inbox.put(message)
+
+    def assign(self, places: frozenset[TopicPartition]) -> None:
+        """Let go of all that was delivered: the partitions were given out anew, and the batches of ours come again."""
+        self._ours = places
+        while not self._inbox.empty():
+            self._inbox.get_nowait()
+        self._coming.clear()
+        self._folding.clear()
+
+    def done(self, reached: Mapping[TopicPartition, int], let_go: Callable[[Any], None]) -> None:
+        """Let go of every batch that ends at or before these offsets."""
+        for place, offset in reached.items():
+            folding = self._folding.get(place, deque())
+            while folding and folding[0].end <= offset:
+                let_go(folding.popleft().message)
+
+    def partitions(self, topic: str) -> int:
+        return self._log.partitions(topic)
+
+    async def append(self, entries: Sequence[Entry]) -> list[Position]:
+        return await self._log.append(entries)
+
+    async def end(self, topic: str) -> dict[int, int]:
+        return await self._log.end(topic)
+
+    async def close(self) -> None:
+        """Do nothing: the log is its opener's."""
+
+    async def fetch(
+        self, start: Mapping[TopicPartition, int], *, max_records: int, wait_s: float
+    ) -> dict[TopicPartition, list[Record]]:
+        await self._receive(0.0)
+        found = await self._take(start, max_records)
+        if not found and wait_s > 0:
+            await self._receive(wait_s)
+            found = await self._take(start, max_records)
+        return found
+
+    async def _receive(self, wait_s: float) -> None:
+        """Take what the inbox has, at least one where it comes within the time."""
+        if self._inbox.empty() and wait_s > 0:
+            try:
+                async with asyncio.timeout(wait_s):
+                    self._unpack(await self._inbox.get())
+            except TimeoutError:
+                return
+        while not self._inbox.empty():
+            self._unpack(self._inbox.get_nowait())
+
+    def _unpack(self, message: Any) -> None:
+        topic = message.topic.removeprefix(self._prefix)
+        place = TopicPartition(topic, message.partition)
+        if place not in self._ours:
+            return
+        records = deque(Record(topic, message.partition, one.offset, one.key or b"", one.value or b"") for one in message.value)
+        self._coming.setdefault(place, deque()).append(Delivered(message, place, records, message.offset + 1))
+
+    async def _take(self, start: Mapping[TopicPartition, int], most: int) -> dict[TopicPartition, list[Record]]:
+        found: dict[TopicPartition, list[Record]] = {}
+        for place, offset in start.items():
+            coming = self._coming.get(place)
+            if not coming or most <= 0:
+                continue
+            self._skip(place, coming, offset)
+            if not coming:
+                continue
+            first = coming[0].records[0].offset
+            if first > offset:
+                # The group's commit is ahead of our own position, as behind a new fold: the log has what is between.
+                missed = await self._log.fetch({place: offset}, max_records=min(most, first - offset), wait_s=1.0)
+                records = [record for record in missed.get(place, ()) if record.offset < first]
+            else:
+                records = self._next(place, coming, most)
+            if records:
+                found[place] = records
+                most -= len(records)
+        return found
+
+    def _skip(self, place: TopicPartition, coming: deque[Delivered], offset: int) -> None:
+        """Pass over what is folded already."""
+        while coming:
+            records = coming[0].records
+            while records and records[0].offset < offset:
+                records.popleft()
+            if records:
+                return
+            self._folding.setdefault(place, deque()).append(coming.popleft())
+
+    def _next(self, place: TopicPartition, coming: deque[Delivered], most: int) -> list[Record]:
+        records: list[Record] = []
+        while coming and len(records) < most:
+            batch = coming[0].records
+            while batch and len(records) < most:
+                records.append(batch.popleft())
+            if not batch:
+                self._folding.setdefault(place, deque()).append(coming.popleft())
+        return records
+
+
+class Group:
+    """This process as a member of the group: what is delivered goes to `deliveries`, until `stop`."""
+
+    def __init__(self, cluster: Cluster, name: str, topics: Sequence[str], deliveries: Deliveries, concurrency: int = 1) -> None:
+        """`concurrency` is there to be refused: with more, Faust commits past a message in flight (its issue 606)."""
+        if concurrency != 1:
+            raise ValueError("a worker folds with concurrency 1; run more workers instead")
+        check_faust()
+        self._deliveries = deliveries
+        self._changes = 0
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._prefix = cluster.prefix
+        self._app = _app(cluster, name)
+        for topic in topics:
+            self._listen(cluster.prefix + topic)
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are this worker's now."""
+        return self._assigned
+
+    async def start(self) -> None:
+        """Join the group; returns once the consumer runs. Raises LogUnavailable."""
+        self._app.finalize()
+        await self._app.start()
+        self._consumer.changed = self._on_change
+        assigned = self._consumer.assignment()
+        if assigned:
+            self._on_change(frozenset(TopicPartition(tp.topic, tp.partition) for tp in assigned))
+
+    async def stop(self) -> None:
+        """Commit what is stored and leave the group."""
+        await self._app.stop()
+
+    @property
+    def changes(self) -> int:
+        """How often the partitions were given out."""
+        return self._changes
+
+    def let_go(self, message: Any) -> None:
+        """Report that a batch is stored."""
+        self._consumer.done(message)
+
+    @property
+    def failed(self) -> BaseException | None:
+        """What ended Faust's own services, None while they run."""
+        crash = getattr(self._app, "_crash_reason", None) or getattr(self._app, "crash_reason", None)
+        return crash if isinstance(crash, BaseException) else None
+
+    @property
+    def _consumer(self) -> Batches:
+        consumer = self._app.consumer
+        if not isinstance(consumer, Batches):
+            raise WrongFaust(f"Faust made a {type(consumer).__name__}, not the consumer of this module")
+        return consumer
+
+    def _listen(self, name: str) -> None:
+        topic = self._app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+        async def take(stream: Any) -> None:
+            async for event in stream.events():
+                await self._deliveries.deliver(event.message)
+
+        self._app.agent(topic, name=f"take-{name}", concurrency=1)(take)
+
+    def _on_change(self, assigned: frozenset[TopicPartition]) -> None:
+        self._assigned = frozenset(TopicPartition(at.topic.removeprefix(self._prefix), at.partition) for at in assigned)
+        self._changes += 1
+
+
+def check_faust(relied_on: Mapping[type, tuple[str, ...]] = RELIED_ON) -> None:
+    """Raise WrongFaust naming the method that an upgrade took away."""
+    for kind, names in relied_on.items():
+        for name in names:
+            if not hasattr(kind, name):
+                raise WrongFaust(f"faust-streaming {faust.__version__} has no {kind.__module__}.{kind.__name__}.{name} any more")
+
+
+def _app(cluster: Cluster, name: str) -> Any:
+    app = faust.App(
+        name,
+        broker=[yarl.URL(f"kafka://{server}") for server in cluster.servers.split(",")],
+        broker_credentials=_credentials(cluster),
+        store="memory://",
+        datadir="/nonexistent",  # nothing is kept on a disk
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        broker_max_poll_records=POLL_RECORDS,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_commit_interval=COMMIT_S,
+        stream_buffer_maxsize=BUFFERED,  # it counts batches now
+        stream_wait_empty=False,
+        web_enabled=False,
+        loop=asyncio.get_running_loop(),
+    )
+    app.transport = BatchTransport([yarl.URL(f"aiokafka://{server}") for server in cluster.servers.split(",")], app)
+    return app
+
+
+def _credentials(cluster: Cluster) -> Any:
+    options = cluster.options()
+    if cluster.security_protocol == "PLAINTEXT":
+        return None
+    if cluster.security_protocol == "SSL":
+        return faust.SSLCredentials(context=options["ssl_context"])
+    return faust.SASLCredentials(
+        mechanism=cluster.sasl_mechanism,
+        username=cluster.sasl_username,
+        password=cluster.sasl_password,
+        ssl_context=options["ssl_context"],
+    )
+
+
+class Seldom(logging.Filter):
+    """Lets the same line of a logger pass once in `SAY_EVERY_S`: aiokafka says thousands while a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now - self._said.get(str(record.msg), -SAY_EVERY_S) < SAY_EVERY_S:
+            return False
+        if len(self._said) > 1_000:
+            self._said.clear()
+        self._said[str(record.msg)] = now
+        return True
+
+
+def _nobody(_: frozenset[TopicPartition]) -> None:
+    """Before anybody listens."""
