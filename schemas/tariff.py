@@ -56,7 +56,7 @@ class TariffElement(Struct, frozen=True, kw_only=True):
 
 
 class Tariff(Struct, frozen=True, kw_only=True):
-    """What charging costs; `tax_included` tells whether its prices hold the taxes."""
+    """What charging costs; `tax_included` tells whether its prices hold the taxes, UNSET where that is not known."""
 
     country_code: str
     party_id: str
@@ -68,7 +68,7 @@ class Tariff(Struct, frozen=True, kw_only=True):
     min_price: PriceLimit | UnsetType | None = UNSET
     max_price: PriceLimit | UnsetType | None = UNSET
     elements: tuple[TariffElement, ...]
-    tax_included: TaxIncluded
+    tax_included: TaxIncluded | UnsetType = UNSET
     start_date_time: datetime | UnsetType | None = UNSET
     end_date_time: datetime | UnsetType | None = UNSET
     energy_mix: EnergyMix | UnsetType | None = UNSET

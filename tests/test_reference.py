@@ -21,6 +21,7 @@ from streams.ports import StoreUnavailable
 from streams.progress import Progress
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
+VERSION = re.compile(r"\b2(\.\d+)+")
 Row = tuple[str, ...]
 
 
@@ -61,7 +62,7 @@ def commands() -> Iterator[Row]:
 
 
 def endpoints() -> Iterator[Row]:
-    """Yield every operation of the OpenAPI document."""
+    """Yield every operation of the OpenAPI document, one of several versions once."""
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     store = NoStore()
     outlet = Outlet(
@@ -75,13 +76,16 @@ def endpoints() -> Iterator[Row]:
         lookup=DocumentLookup(store),
         authenticate=_nobody,
         is_operator=lambda _: False,
+        clients=list,
         public_url="",
     )
     add_routes(application, outlet)
+    rows: dict[Row, None] = {}
     for path, operations in docs.openapi(application, discover())["paths"].items():
         for method, operation in operations.items():
             if method != "parameters":
-                yield f"`{method.upper()} {path.replace('2.2.1', '{version}')}`", operation["summary"]
+                rows[f"`{method.upper()} {VERSION.sub('{version}', path)}`", VERSION.sub("{version}", operation["summary"])] = None
+    yield from rows
 
 
 def metrics() -> Iterator[Row]:

@@ -10,6 +10,7 @@ from schemas import codec
 from schemas.events import Document, Patch
 from schemas.ocpi.checks import SENSE, Sense
 from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Level, Lifted, Lowered, Refused
+from schemas.ocpi.shelf import Shelf, has_no_shelf
 from schemas.ocpi.spec import CleanDecoder, Extent, Spec
 from schemas.ocpi.validation import Enough, Report, validator
 from schemas.types import Finding, Instant, Json, Loss, Module, Verb, instant, party_of
@@ -25,17 +26,25 @@ LiftText: TypeAlias = Callable[[Any, bytes], bytes | None]
 Mend: TypeAlias = "Callable[[Json, Report], Json]"
 """Gives an object the shape of its table where another one is known to mean the same, with a remark; the same object else."""
 
+Plain: TypeAlias = Callable[[bytes], bool]
+"""Tells in little time of a canonical document's text that `lower` would change nothing; errs on the side of False."""
+
+
+class Withheld(Exception):
+    """What a conversion raises where the version would say something else than the object does; its text is the reason."""
+
 
 class Conversion(Struct, frozen=True):
     """How one object type differs from its canonical form. An object without findings and without `concern` does not.
 
-    An empty `concern` says that objects without findings never differ.
+    An empty `concern` says that objects without findings never differ. `lower` may raise Withheld.
     """
 
     lift: Convert
     lower: Convert
     concern: str
     lift_text: LiftText | None = None
+    plain: Plain | None = None
 
 
 class Declared:
@@ -46,6 +55,7 @@ class Declared:
     ) -> None:
         """`patched`: the object types that know PATCH."""
         self.version: Final = version
+        self._shelf = Shelf(version)
         self.edition: Final = edition
         self.revision: Final = revision
         self.spec: Final = spec
@@ -70,8 +80,12 @@ class Declared:
         source, payload, findings = self._reader(name, "whole").read(body)
         losses: list[Loss] = []
         conversion = self._conversions.get(name)
-        if conversion is not None and (isinstance(source, dict) or (conversion.concern and getattr(source, conversion.concern))):
-            text = conversion.lift_text(source, body) if conversion.lift_text and not isinstance(source, dict) else None
+        is_clean = not isinstance(source, dict)
+        if not is_clean and not has_no_shelf(payload):
+            document = codec.fields(payload)
+            payload = codec.encode(document) if self._shelf.seal(document) else payload
+        if conversion is not None and (not is_clean or (conversion.concern and getattr(source, conversion.concern))):
+            text = conversion.lift_text(source, body) if conversion.lift_text and is_clean else None
             if text is None:
                 document = codec.fields(payload)
                 text = codec.encode(document) if conversion.lift(document, "", losses) else payload
@@ -82,11 +96,16 @@ class Declared:
     def lower(self, module: Module, document: bytes, *, level: Level = "location", beside: Beside = NOTHING_BESIDE) -> Lowered:
         """Return a canonical object in this version, and what it could not say."""
         conversion = self._conversions.get(self._object(module, level))
-        if conversion is None:
+        is_bare = has_no_shelf(document)
+        if is_bare and (conversion is None or (conversion.plain is not None and conversion.plain(document))):
             return Lowered(document)
         members = codec.fields(document)
         losses: list[Loss] = []
-        changed = conversion.lower(members, "", losses)
+        try:
+            changed = conversion is not None and conversion.lower(members, "", losses)
+            changed |= not is_bare and self._shelf.unseal(members, losses)
+        except Withheld as reason:
+            return Lowered(b"", tuple(losses), str(reason))
         return Lowered(codec.encode(members) if changed else document, tuple(losses))
 
     def _lift_patch(self, module: Module, name: str, body: bytes) -> Lifted:
@@ -94,7 +113,10 @@ class Declared:
             raise ValueError(f"OCPI {self.version} has no PATCH of a {name}")
         source, text, findings = self._reader(name, "patch").read(body)
         losses: list[Loss] = []
-        patch = self._patch(name, codec.fields(text), losses)
+        changes = codec.fields(text)
+        if isinstance(source, dict) and not has_no_shelf(text):
+            self._shelf.seal(changes)
+        patch = self._patch(name, changes, losses)
         for field in _IDENTITY[name]:
             patch.set.pop(field, None)
         return _lifted((module, Verb.PATCH), name, source, (codec.encode(patch), body), (findings, losses))
@@ -219,8 +241,9 @@ def _lifted(
     if name not in _PARTS and source.country_code:
         party = party_of(source.country_code, source.party_id)
     if name in _CHARGED and source.cdr_token:
-        country_code, party_id = source.cdr_token.country_code, source.cdr_token.party_id
-        if country_code and party_id and country_code != "#NA" and party_id != "#NA":
+        # A 2.2 token says nothing of its party; an unknown field of that name may hold anything.
+        country_code, party_id = getattr(source.cdr_token, "country_code", None), getattr(source.cdr_token, "party_id", None)
+        if isinstance(country_code, str) and isinstance(party_id, str) and {country_code, party_id}.isdisjoint(("", "#NA")):
             addressed_to = party_of(country_code, party_id)
     if name == "CDR":
         charging_key = source.session_id or source.credit_reference_id or own_id

@@ -13,12 +13,14 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from schemas import codec
 from schemas.events import Document
+from schemas.ocpi.declared import Withheld
 from schemas.ocpi.shelf import Shelf
 from schemas.types import Loss
 
 _exact: Final = Context(prec=120)  # 40 digits either side of the point, and sums of them
 _NULL: Final = Raw(b"null")
 _NO_TAXES: Final = Raw(b"[]")
+_UNSAID: Final = Raw(b'""')
 
 
 class _Price(Struct, forbid_unknown_fields=True, gc=False):
@@ -28,6 +30,7 @@ class _Price(Struct, forbid_unknown_fields=True, gc=False):
 
 _price: Final = msgspec.json.Decoder(_Price)
 _number: Final = msgspec.json.Decoder(Decimal)
+_text: Final = msgspec.json.Decoder(str)
 _members: Final = msgspec.json.Decoder(list[Document] | None)
 
 
@@ -95,7 +98,7 @@ def _lift_general_price(price: Raw, shelf: Shelf) -> Raw:
     return Raw(codec.encode({**codec.fields(lift_price(Raw(codec.encode(known)), shelf)), **fields}))
 
 
-def lower_price(price: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
+def lower_price(price: Raw, at: str, losses: list[Loss]) -> Raw:
     """Return `{excl_vat, incl_vat}`: incl_vat is the exact sum; left out where nothing is said about taxes."""
     fields = codec.fields(price)
     before, taxes = fields.pop("before_taxes"), fields.pop("taxes", _NO_TAXES)
@@ -111,7 +114,6 @@ def lower_price(price: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
             losses.append(Loss(f"{at}/taxes", "lost", "which taxes are in the price; their sum is in incl_vat"))
     if fields:
         _drop(fields, ("excl_vat", "incl_vat"), at, losses)
-        shelf.take(fields, (), at, losses)
     return Raw(codec.encode({**lowered, **fields}))
 
 
@@ -125,20 +127,22 @@ def lift_limit(limit: Raw, shelf: Shelf) -> Raw:
     return Raw(codec.encode({**lifted, **fields}))
 
 
-def lower_limit(limit: Raw, shelf: Shelf, at: str, losses: list[Loss]) -> Raw:
+def lower_limit(limit: Raw, at: str, losses: list[Loss]) -> Raw:
     """Return a PriceLimit as Price."""
     fields = codec.fields(limit)
     lowered: Document = {"excl_vat": fields.pop("before_taxes")}
     if "after_taxes" in fields:
         lowered["incl_vat"] = fields.pop("after_taxes")
     _drop(fields, ("excl_vat", "incl_vat"), at, losses)
-    shelf.take(fields, (), at, losses)
     return Raw(codec.encode({**lowered, **fields}))
 
 
-def lift_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf) -> bool:
-    """Make the fields canonical in place; prices before VAT are what the version's price fields hold."""
-    shelf.put(tariff, ("tax_included",))
+def lift_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf, reserved: tuple[str, ...] = ("tax_included",)) -> bool:
+    """Make the fields canonical in place; prices before VAT are what the version's price fields hold.
+
+    `reserved` are the canonical fields that the version does not have.
+    """
+    shelf.put(tariff, reserved)
     for field in ("min_price", "max_price"):
         if tariff.get(field, _NULL) != _NULL:
             tariff[field] = lift_limit(tariff[field], shelf)
@@ -147,35 +151,53 @@ def lift_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf) -> 
     return True
 
 
-def lower_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf) -> bool:
-    """Make the fields this version's in place. Prices that include taxes are divided by the VAT where it is known."""
-    included = tariff.pop("tax_included", Raw(b'"NO"'))
+def lower_tariff(tariff: Document, at: str, losses: list[Loss], shelf: Shelf, reserved: tuple[str, ...] = ()) -> bool:
+    """Make the fields this version's in place. Prices that include taxes are divided by the VAT.
+
+    Raises Withheld where the VAT is not known: the reader would add it once more.
+    """
+    included = _text.decode(tariff.pop("tax_included", _UNSAID))
     for field in ("min_price", "max_price"):
         if tariff.get(field, _NULL) != _NULL:
-            tariff[field] = lower_limit(tariff[field], shelf, f"{at}/{field}", losses)
-    if included == Raw(b'"YES"'):
-        tariff["elements"] = _without_taxes(tariff["elements"], f"{at}/elements", losses)
-    elif included != Raw(b'"NO"'):
-        losses.append(Loss(f"{at}/tax_included", "lost", f"{bytes(included).decode()}: that taxes do not apply"))
-    shelf.take(tariff, (), at, losses)
+            tariff[field] = lower_limit(tariff[field], f"{at}/{field}", losses)
+    if included == "YES":
+        tariff["elements"] = _changed(tariff["elements"], f"{at}/elements", losses, _without_taxes)
+    elif included == "N/A":
+        losses.append(Loss(f"{at}/tax_included", "lost", "N/A: that taxes do not apply"))
+        tariff["elements"] = _changed(tariff["elements"], f"{at}/elements", losses, _without_vat)
+    elif not included:
+        losses.append(
+            Loss(f"{at}/tax_included", "defaulted", "it is not said whether taxes are in the prices; they are given as they are")
+        )
+    shelf.drop(tariff, reserved, at, losses)
     return True
 
 
-def _without_taxes(elements: Raw, at: str, losses: list[Loss]) -> Raw:
+def _changed(elements: Raw, at: str, losses: list[Loss], change: Callable[[Document, str, list[Loss]], None]) -> Raw:
     lowered = _members.decode(elements) or []
     for index, element in enumerate(lowered):
         components = _members.decode(element["price_components"]) or []
         for number, component in enumerate(components):
-            where = f"{at}/{index}/price_components/{number}/price"
-            if component.get("vat", _NULL) == _NULL:
-                losses.append(Loss(where, "lost", "that taxes are included; the VAT is not known, so the price stays with them"))
-                continue
-            price, vat = _number.decode(component["price"]), _number.decode(component["vat"])
-            net = _exact.divide(price, 1 + vat / 100).quantize(Decimal("0.000001"))
-            component["price"] = Raw(codec.encode(net))
-            losses.append(Loss(where, "lost", f"the price with taxes, {price}; it is given without, rounded to 6 decimals"))
+            change(component, f"{at}/{index}/price_components/{number}", losses)
         element["price_components"] = Raw(codec.encode(components))
     return Raw(codec.encode(lowered))
+
+
+def _without_taxes(component: Document, at: str, losses: list[Loss]) -> None:
+    if component.get("vat", _NULL) == _NULL:
+        if _number.decode(component["price"]) != 0:
+            raise Withheld("taxes are in the prices of this tariff, and the VAT is not known: they cannot be told without")
+        return
+    price, vat = _number.decode(component["price"]), _number.decode(component["vat"])
+    net = _exact.divide(price, 1 + vat / 100).quantize(Decimal("0.000001"))
+    component["price"] = Raw(codec.encode(net))
+    losses.append(Loss(f"{at}/price", "lost", f"the price with taxes, {price}; it is given without, rounded to 6 decimals"))
+
+
+def _without_vat(component: Document, at: str, losses: list[Loss]) -> None:
+    # That vat is left out is how this version says that no VAT applies.
+    if component.pop("vat", _NULL) != _NULL:
+        losses.append(Loss(f"{at}/vat", "lost", "the VAT of a tariff to which no taxes apply"))
 
 
 def _drop(fields: Document, names: tuple[str, ...], at: str, losses: list[Loss]) -> None:

@@ -4,8 +4,9 @@ A 2.2.1 Price that carries `before_taxes` on its own account would otherwise be 
 are put on a shelf, a member that only the same version's `lower` opens: nothing is lost and nobody is misled.
 """
 
+import operator
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
@@ -29,28 +30,93 @@ class Shelf(Struct, frozen=True):
         return SHELVES + self.version
 
     def put(self, fields: Document, names: tuple[str, ...]) -> bool:
-        """Move the named fields, and what is called like a shelf, onto the shelf; tell whether there were any."""
-        taken = [field for field in fields if field in names or field.startswith(SHELVES)]
+        """Move the named fields onto the shelf, beside what is there; tell whether there were any."""
+        taken = {field: fields.pop(field) for field in names if field in fields}
         if taken:
-            shelved = {field: fields.pop(field) for field in taken}
-            fields[self.name] = Raw(codec.encode(shelved))
+            fields[self.name] = Raw(codec.encode({**self.of(fields), **taken}))
         return bool(taken)
 
-    def take(self, fields: Document, names: tuple[str, ...], at: str, losses: list[Loss]) -> bool:
-        """Put the fields back. Lost are the named ones, which only the canonical form has, and other versions' shelves."""
-        shelves = [field for field in fields if field.startswith(SHELVES)]
+    def of(self, fields: Document) -> Document:
+        """Return what is on the object's shelf."""
+        own = fields.get(self.name)
+        return {} if own is None else codec.fields(own)
+
+    def drop(self, fields: Document, names: tuple[str, ...], at: str, losses: list[Loss]) -> bool:
+        """Remove the named fields, which only the canonical form has; tell whether there were any."""
         foreign = [field for field in names if field in fields]
-        own = fields.pop(self.name, None)
-        for field in shelves:
-            if field != self.name:
-                del fields[field]
-                losses.append(Loss(f"{at}/{field}", "lost", f"unknown fields of OCPI {field.removeprefix(SHELVES)}"))
         for field in foreign:
             del fields[field]
             losses.append(Loss(f"{at}/{field}", "lost", f"OCPI {self.version} has no such field"))
-        if own is not None:
-            fields.update(codec.fields(own))
-        return bool(shelves or foreign)
+        return bool(foreign)
+
+    def seal(self, fields: Document) -> bool:
+        """Put what a partner calls like a shelf onto the shelf, in every object within; tell whether there was any.
+
+        Done once, before anything else is put there.
+        """
+
+        def convert(fields: Document, at: str) -> bool:
+            within = _within(fields, at, convert)
+            taken = {field: fields.pop(field) for field in list(fields) if field.startswith(SHELVES)}
+            if taken:
+                fields[self.name] = Raw(codec.encode(taken))
+            return bool(taken) or within
+
+        return convert(fields, "")
+
+    def unseal(self, fields: Document, losses: list[Loss]) -> bool:
+        """Empty the shelf of every object within, after all else; other versions' are lost. Tell whether there was any."""
+
+        def convert(fields: Document, at: str) -> bool:
+            within = _within(fields, at, convert)
+            own = self.of(fields)
+            shelves = [field for field in fields if field.startswith(SHELVES)]
+            for field in shelves:
+                del fields[field]
+                if field != self.name:
+                    version = field.removeprefix(SHELVES).partition("/")[0]
+                    losses.append(Loss(f"{at}/{field.replace('/', '~1')}", "lost", f"what only OCPI {version} says"))
+            fields.update(own)
+            return bool(shelves) or within
+
+        return convert(fields, "")
+
+
+def has_no_shelf(text: bytes) -> bool:
+    """Tell in little time that no member in a JSON text is called like a shelf; errs on the side of False."""
+    return _MARK not in text and _ESCAPE not in text
+
+
+_Convert: TypeAlias = Callable[[Document, str], bool]
+
+
+def _within(fields: Document, at: str, convert: _Convert) -> bool:
+    changed = False
+    for name, value in fields.items():
+        if not name.startswith(SHELVES):
+            new = _anywhere(value, f"{at}/{name}", convert)
+            if new is not value:
+                fields[name] = new
+                changed = True
+    return changed
+
+
+def _anywhere(value: Raw, at: str, convert: _Convert) -> Raw:
+    text = bytes(value)
+    if has_no_shelf(text):
+        return value
+    if text.startswith(b"{"):
+        members = codec.fields(text)
+        return Raw(codec.encode(members)) if convert(members, at) else value
+    if text.startswith(b"["):
+        items = _items.decode(text)
+        new = [_anywhere(item, f"{at}/{index}", convert) for index, item in enumerate(items)]
+        return Raw(codec.encode(new)) if any(map(operator.is_not, items, new)) else value
+    return value
+
+
+_MARK: Final = SHELVES.encode()
+_ESCAPE: Final = rb"\u"  # how letters of a member's name may be written otherwise
 
 
 def each(fields: Document, name: str, at: str, losses: list[Loss], convert: Callable[[Document, str, list[Loss]], bool]) -> bool:
@@ -65,3 +131,4 @@ def each(fields: Document, name: str, at: str, losses: list[Loss], convert: Call
 
 
 _members: Final = msgspec.json.Decoder(list[Document] | None)
+_items: Final = msgspec.json.Decoder(list[Raw])

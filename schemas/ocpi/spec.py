@@ -13,7 +13,7 @@ Extent = Literal["whole", "patch", "bare", "member"]
 """What must be there: every required field; only last_updated (a PATCH); nothing (a PATCH before 2.2); only the key (an object
 of a list in a PATCH)."""
 
-_FIELD: Final = re.compile(r"(\w+)(?:\((\d+)\))? ([1?*+])( key)?( atomic)?")
+_FIELD: Final = re.compile(r"(\w+)(?:\((\d+)\))? ([1?*+])( key)?( atomic)?( lax)?")
 _TEXTS: Final = frozenset({"string", "CiString", "URL"})
 _SCALARS: Final = _TEXTS | {"number", "decimal", "int", "boolean", "DateTime"}
 
@@ -34,6 +34,7 @@ class Field(Struct, frozen=True):
 
     `key`: the field is part of an object's identity; on a list of objects, its members' identities count. `atomic`: the list
     is replaced as a whole even so, by a PATCH that names it.
+    `lax`: the absence of a required field is remarked on, but the object is taken without it.
     """
 
     type: str
@@ -41,6 +42,7 @@ class Field(Struct, frozen=True):
     cardinality: Cardinality
     key: bool = False
     atomic: bool = False
+    lax: bool = False
 
     @property
     def required(self) -> bool:
@@ -84,7 +86,10 @@ class Spec(Struct, frozen=True):
         open_enums: Iterable[str] | None = None,
         offsets: bool = False,
     ) -> "Spec":
-        """Return this version with other or new objects and fields, enums (the whole list) and open enums; None: gone."""
+        """Return this version with other or new objects and fields, enums (the whole list) and open enums; None: gone.
+
+        A field that is told anew keeps its place in the table. Enums that are gone are no longer open.
+        """
         tables: dict[str, Mapping[str, Field]] = dict(self.objects)
         for name, rows in (objects or {}).items():
             if rows is None:
@@ -92,27 +97,39 @@ class Spec(Struct, frozen=True):
                 continue
             table: dict[str, Field] = dict(tables.get(name, {}))
             for field, text in rows.items():
-                table.pop(field, None)
-                if text is not None:
+                if text is None:
+                    del table[field]
+                else:
                     table[field] = _field(text)
             tables[name] = table
         values = dict(self.enums)
         for name, listed in (enums or {}).items():
-            values.pop(name, None)
-            if listed is not None:
+            if listed is None:
+                del values[name]
+            else:
                 values[name] = tuple(listed.split())
-        spec = Spec(tables, values, self.open_enums if open_enums is None else frozenset(open_enums), offsets)
+        is_open = self.open_enums if open_enums is None else frozenset(open_enums)
+        spec = Spec(tables, values, is_open & values.keys(), offsets)
         for name, fields in tables.items():
             for field, row in fields.items():
                 if not (row.type in _SCALARS or row.type in values or row.type in tables):
                     raise ValueError(f"{name}.{field}: no type is called {row.type!r}")
         return spec
 
+    def without(self, enum: str, *values: str) -> str:
+        """Return an enum's list, as `differing` takes it, less some values."""
+        listed = self.enums[enum]
+        missing = set(values) - set(listed)
+        if missing:
+            raise ValueError(f"{enum} has no {', '.join(sorted(missing))}")
+        return " ".join(value for value in listed if value not in values)
+
 
 def declare(objects: Mapping[str, Mapping[str, str]], enums: Mapping[str, str], open_enums: Iterable[str]) -> Spec:
     """Return the types that are written as in OCPI's tables: `{"Price": {"excl_vat": "number 1", "incl_vat": "number ?"}}`.
 
-    A field is `type(length) cardinality`, with ` key` behind it where it identifies the object, and ` atomic` behind that.
+    A field is `type(length) cardinality`, with ` key` behind it where it identifies the object, ` atomic` behind that, and ` lax`
+    where it may miss.
     """
     return Spec({}, {}, frozenset(open_enums)).differing(objects, enums)
 
@@ -121,8 +138,9 @@ def _field(text: str) -> Field:
     match = _FIELD.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not `type(length) cardinality`")
-    kind, length, cardinality, key, atomic = match.groups()
-    return Field(kind, int(length) if length else None, cast(Cardinality, cardinality), key is not None, atomic is not None)
+    kind, length, cardinality, *marks = match.groups()
+    key, atomic, lax = (mark is not None for mark in marks)
+    return Field(kind, int(length) if length else None, cast(Cardinality, cardinality), key, atomic, lax)
 
 
 class CleanDecoder:

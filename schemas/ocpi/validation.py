@@ -105,7 +105,7 @@ class _Compiler:
         made = self.made.get((name, keyed, extent))
         if made is None:
             table = {
-                field: (self.value(row, keyed, extent), row.required, row.demanded(field, extent), f"/{field}")
+                field: (self.value(row, keyed, extent), row.required, _missed(row, row.demanded(field, extent)), f"/{field}")
                 for field, row in self.spec.objects[name].items()
             }
             self.made[name, keyed, extent] = made = _object(name, table)
@@ -136,17 +136,21 @@ class _Compiler:
         return self.object(row.type, keyed and row.key, row.inner(extent))
 
 
-def _object(name: str, table: dict[str, tuple[Check, bool, bool, str]]) -> Check:
+def _missed(row: Field, demanded: bool) -> Severity | None:
+    return None if not demanded else "warning" if row.lax else "error"
+
+
+def _object(name: str, table: dict[str, tuple[Check, bool, Severity | None, str]]) -> Check:
     def check(value: Json, at: str, report: Report) -> Json:
         if not isinstance(value, dict):
             report.error(at, "wrong_type", f"{name} is an object, not {shown(value)}")
             return value
         kept = value
         known = 0
-        for field, (check_field, required, demanded, step) in table.items():
+        for field, (check_field, required, missed, step) in table.items():
             if field not in value:
-                if demanded:
-                    report.error(at + step, "missing_field", f"{name}.{field} is required")
+                if missed is not None:
+                    report.add(at + step, "missing_field", missed, f"{name}.{field} is required")
                 continue
             known += 1
             old = value[field]

@@ -16,6 +16,7 @@ from schemas.ocpi.discovery import discover
 from schemas.types import Json, Loss, Module, Verb, instant
 
 OCPI: Final = discover()["2.2.1"]
+UNKNOWN_VAT: Final = "taxes are in the prices of this tariff, and the VAT is not known: they cannot be told without"
 
 
 def value(text: bytes) -> Any:
@@ -180,18 +181,35 @@ def lowered_tariff(**changes: Json) -> tuple[Any, tuple[Loss, ...]]:
     return value(lowered.body)["tariffs"][0], lowered.losses
 
 
-def test_prices_that_include_vat_are_divided_by_it_and_the_rest_is_told() -> None:
+def test_prices_that_include_vat_are_divided_by_it() -> None:
     components: Json = [
         {"type": "TIME", "price": Decimal("2.38"), "vat": 19, "step_size": 1},
-        {"type": "FLAT", "price": 1, "step_size": 1},
+        {"type": "FLAT", "price": 0, "step_size": 1},
     ]
     tariff, losses = lowered_tariff(tax_included="YES", elements=[{"price_components": components}])
     prices = [component["price"] for component in tariff["elements"][0]["price_components"]]
-    assert prices == [2, 1]
-    at = "/tariffs/0/elements/0/price_components"
-    assert [loss.pointer for loss in losses] == [f"{at}/0/price", f"{at}/1/price"]
+    assert prices == [2, 0]
+    assert [loss.pointer for loss in losses] == ["/tariffs/0/elements/0/price_components/0/price"]
     assert "tax_included" not in tariff
-    assert [loss.pointer for loss in lowered_tariff(tax_included="N/A")[1]] == ["/tariffs/0/tax_included"]
+
+
+def test_a_price_that_includes_an_unknown_vat_has_no_form_without_it() -> None:
+    elements: Json = [{"price_components": [{"type": "FLAT", "price": 1, "step_size": 1}]}]
+    canonical = value(OCPI.lift(Module.TARIFFS, Verb.PUT, body(TARIFF)).payload)
+    lowered = OCPI.lower(Module.TARIFFS, codec.encode({**canonical, "tax_included": "YES", "elements": elements}))
+    assert (lowered.body, lowered.withheld) == (b"", UNKNOWN_VAT)
+    billed = value(OCPI.lift(Module.CDRS, Verb.POST, body(CDR)).payload)
+    billed["tariffs"].append({**billed["tariffs"][0], "tax_included": "YES", "elements": elements})
+    lowered = OCPI.lower(Module.CDRS, codec.encode(billed))
+    assert value(lowered.body)["tariffs"] == [value(body(TARIFF))]
+    assert lowered.losses == (Loss("/tariffs/1", "lost", UNKNOWN_VAT),)
+
+
+def test_taxes_that_do_not_apply_are_told_by_leaving_the_vat_out() -> None:
+    components: Json = [{"type": "FLAT", "price": 1, "vat": 0, "step_size": 1}]
+    tariff, losses = lowered_tariff(tax_included="N/A", elements=[{"price_components": components}])
+    assert tariff["elements"] == [{"price_components": [{"type": "FLAT", "price": 1, "step_size": 1}]}]
+    assert [loss.pointer for loss in losses] == ["/tariffs/0/tax_included", "/tariffs/0/elements/0/price_components/0/vat"]
 
 
 def test_point_14_a_patch_without_last_updated_is_refused() -> None:

@@ -28,7 +28,11 @@ COLLIDING: Final = (
     "tax_included",
     "excl_vat_x",
     SHELVES + "2.2.1",
+    SHELVES + "2.3.0",
     SHELVES + "9.9",
+    "capabilities",
+    "country_code",
+    "home_charging_compensation",
     "x-vendor",
     "Ünbekannt",
 )
@@ -63,8 +67,9 @@ def _object(draw: st.DrawFn, spec: Spec, name: str, plain: bool) -> dict[str, Js
                 continue
         drawn[field] = draw(_value(spec, row, field, plain))
     if not plain and draw(st.integers(0, 5)) == 0:
-        for field in draw(st.lists(st.sampled_from(COLLIDING), max_size=3, unique=True)):
-            drawn.setdefault(field, draw(anything))
+        colliding = [field for field in COLLIDING if field not in spec.objects[name]]
+        for field in draw(st.lists(st.sampled_from(colliding), max_size=3, unique=True)):
+            drawn[field] = draw(anything)
     return drawn
 
 
