@@ -161,12 +161,12 @@ def _older_tariff(tariff: Fields, at: str, report: Report) -> None:
 
 
 def _plain_older_location(location: Any) -> bool:
-    return (
-        _plain_location(location)
-        and _six_decimals(location.coordinates)
-        and all(map(_six_decimals, location.related_locations or ()))
-        and all(_six_decimals(evse.coordinates) for evse in location.evses or ())
-    )
+    if not _plain_older_place(location.coordinates):
+        return False
+    for evse in location.evses or ():
+        if evse.coordinates and not _plain_older_place(evse.coordinates):
+            return False
+    return not location.related_locations or all(map(_plain_older_place, location.related_locations))
 
 
 def _older_location(location: Fields, at: str, report: Report) -> None:
@@ -182,7 +182,7 @@ def _older_location(location: Fields, at: str, report: Report) -> None:
 
 
 def _plain_older_evse(evse: Any) -> bool:
-    return _plain_evse(evse) and _six_decimals(evse.coordinates)
+    return not evse.coordinates or _plain_older_place(evse.coordinates)
 
 
 def _older_evse(evse: Fields, at: str, report: Report) -> None:
@@ -210,6 +210,7 @@ OLDER_SENSE: Final[Mapping[str, Sense]] = {
 
 _LATITUDE: Final = re.compile(r"-?(?:[0-8]?[0-9]\.[0-9]{5,7}|90\.0{5,7})")
 _LONGITUDE: Final = re.compile(r"-?(?:(?:1[0-7][0-9]|[0-9]?[0-9])\.[0-9]{5,7}|180\.0{5,7})")
+_OLDER_PLACE: Final = re.compile(r"-?(?:[0-8]?[0-9]\.[0-9]{6}|90\.0{6}),-?(?:(?:1[0-7][0-9]|[0-9]?[0-9])\.[0-9]{6}|180\.0{6})")
 _DEGREES: Final = re.compile(r"-?[0-9]{1,3}\.[0-9]{5,7}")
 
 
@@ -327,8 +328,8 @@ def _place(place: Json, at: str, report: Report) -> None:
             report.warning(f"{at}/{field}", "coordinates_out_of_range", message)
 
 
-def _six_decimals(place: Any) -> bool:
-    return not place or (place.latitude[-7:-6] == "." and place.longitude[-7:-6] == ".")
+def _plain_older_place(place: Any) -> bool:
+    return place is UNSET or _OLDER_PLACE.fullmatch(f"{place.latitude},{place.longitude}") is not None
 
 
 def _digits(place: Json, at: str, report: Report) -> None:

@@ -58,7 +58,8 @@ class Interface(Struct, frozen=True, kw_only=True):
     `patch_needs_last_updated`: of a PATCH's body. `single_locations`: the Sender gives one Location, EVSE or Connector.
     `authorizes`: the Sender takes `tokens/{uid}/authorize`; `answers_with_token`: and gives the Token and a reference back.
     `reference_characters`: the most that an id has there. `prefers`: the Sender takes charging preferences.
-    `tells_clients`: there is hubclientinfo.
+    `tells_clients`: there is hubclientinfo; `hub_is_role`: and a hub is a Role in it. `holds_others`: objects hold copies of
+    others, as a Session its Location.
     """
 
     version: str
@@ -78,6 +79,8 @@ class Interface(Struct, frozen=True, kw_only=True):
     reference_characters: int = 36
     prefers: bool = True
     tells_clients: bool = True
+    hub_is_role: bool = True
+    holds_others: bool = False
 
     def code(self, wanted: int) -> int:
         """Return the status code, or the general one of its thousand where the version does not know it."""
@@ -99,15 +102,12 @@ def interface(version: str) -> Interface:
     return _INTERFACES.get(version) or replace(_NEWEST, version=version)
 
 
-def side_of(roles: tuple[Role, ...], module: Module) -> Side:
-    """Return the side that a partner without interface roles (2.1.1 and before) gets: the one opposite to its own.
+def side_of(role: Role, module: Module) -> Side:
+    """Return our side of a module for a partner in this role where there are no interface roles (2.1.1 and before).
 
-    Such a connection plays one role. Of several, of a partner that speaks a later version, the first counts; all but the CPO
-    read as an eMSP does.
+    It is the one opposite to the partner's own; whoever is no CPO reads as an eMSP does.
     """
-    owner = OWNERS[module]
-    own = "CPO" if roles and roles[0] == "CPO" else "EMSP"
-    return "RECEIVER" if own == owner else "SENDER"
+    return "RECEIVER" if OWNERS[module] == ("CPO" if role == "CPO" else "EMSP") else "SENDER"
 
 
 _BY_CHANGE: Final = Listing("last_updated")
@@ -125,8 +125,8 @@ _WRITTEN: Final = {
 _CODES_2_0: Final = frozenset({1000, 2000, 2001, 3000, 3001, 3002, 3003})
 _CODES_2_2: Final = _CODES_2_0 | {2002, 2003, 2004, 4001, 4002, 4003}
 
-_NEWEST: Final = Interface(version="2.3.0", lists=_LATER, written=_WRITTEN, codes=_CODES_2_2 | {4000})
-_2_2_1: Final = replace(_NEWEST, version="2.2.1")
+_NEWEST: Final = Interface(version="2.3.0", lists=_LATER, written=_WRITTEN, codes=_CODES_2_2 | {4000}, hub_is_role=False)
+_2_2_1: Final = replace(_NEWEST, version="2.2.1", hub_is_role=True)
 _2_2: Final = replace(_2_2_1, version="2.2", codes=_CODES_2_2)
 _2_1_1: Final = Interface(
     version="2.1.1",
@@ -144,6 +144,7 @@ _2_1_1: Final = Interface(
     reference_characters=39,
     prefers=False,
     tells_clients=False,
+    holds_others=True,
 )
 _2_0: Final = replace(
     _2_1_1,

@@ -119,25 +119,26 @@ class Objects:
 
     def shelve(self, name: str, of: Fields) -> None:
         """Put unknown fields aside whose names mean something in the canonical form; first of all, on the way up."""
-        reserved = self.reserved[name]
-        for field in [field for field in of if field in reserved or field.startswith(SHELVES)]:
-            of[self.prefix + field] = of.pop(field)
+        if odd := of.keys() - self.spec.objects[name].keys():
+            reserved = self.reserved[name]
+            for field in [field for field in of if field in odd and (field in reserved or field.startswith(SHELVES))]:
+                of[self.prefix + field] = of.pop(field)
 
     def begin(self, name: str, of: dict[str, Any], down: Down, at: str) -> "Lowering":
         """Return the lowering of one object; other versions' shelves, and fields that are another thing here, are lost."""
         shelf: dict[str, Any] = {}
-        for field in [field for field in of if field.startswith(SHELVES)]:
-            value = of.pop(field)
+        odd = of.keys() - _CANONICAL[name]
+        for field in [field for field in of if field in odd] if odd else ():
             if field.startswith(self.prefix):
-                shelf[field.removeprefix(self.prefix)] = value
-            else:
+                shelf[field.removeprefix(self.prefix)] = of.pop(field)
+            elif field.startswith(SHELVES):
+                del of[field]
                 version, _, what = field.removeprefix(SHELVES).partition("/")
                 if not what.startswith("absent/"):
                     down.lost(f"{at}/{field.replace('/', '~1')}", f"what only OCPI {version} says")
-        intruding = self.intruding[name]
-        for field in [field for field in of if field in intruding]:
-            del of[field]
-            down.lost(f"{at}/{field}", "an unknown field whose name this version uses itself")
+            elif field in self.intruding[name]:
+                del of[field]
+                down.lost(f"{at}/{field}", "an unknown field whose name this version uses itself")
         return Lowering(self, name=name, of=of, shelf=shelf, down=down, at=at)
 
     def keep(self, of: Fields, field: str, value: Json) -> None:
@@ -225,7 +226,7 @@ class Lowering:
     def finish(self) -> None:
         """Drop what only the canonical form has and give the unknown fields back."""
         reserved = self.objects.reserved[self.name]
-        for field in [field for field in self.of if field in reserved]:
+        for field in sorted(reserved & self.of.keys()):
             value = self.of.pop(field)
             if field not in _SILENT and value not in _NOTHING and f"absent/{field}" not in self.shelf:
                 self.lost(field, self.objects.foreign)
@@ -371,7 +372,11 @@ def _texts(values: list[Json]) -> list[str]:
 
 def _ids(name: str, source: Any) -> tuple[str, ...]:
     """Return the ids that the object itself says."""
-    own = tuple(_said(source, field) or "" for field in IDENTITY[name])
+    fields = IDENTITY[name]
+    if len(fields) == 1:
+        only = _said(source, fields[0])
+        return (only,) if only else ()
+    own = tuple(_said(source, field) or "" for field in fields)
     return own if any(own) else ()
 
 

@@ -6,6 +6,7 @@ Source: OCPI 2.1.1 mod_sessions, mod_cdrs, mod_locations, mod_tariffs, mod_token
 import re
 from collections.abc import Mapping
 from decimal import Context, Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -116,29 +117,36 @@ class Objects211(Objects):
         """Do what `lift_session` does, in the text: in clean objects a quoted name before a colon can only be a member's."""
         place = clean.location
         evses = place.evses
-        if not evses or len(evses) > 1 or len(evses[0].connectors) > 1 or b'"FLAT"' in body or body.count(b'"location"') != 1:
+        if not evses or len(evses) > 1 or len(evses[0].connectors) > 1 or b'"FLAT"' in body:
             return None
-        for old, new in _SPELT:
-            if body.count(old) > (old != _END or clean.end_datetime is not UNSET):
-                return None  # one of them is no member's name
-            body = body.replace(old, new)
-        body = body.replace(b'"location"', self._location_member)
-        body, named = _AUTH_ID.subn(_CONTRACT, body)
-        if named != 1:
+        # A text that is the name of a member would be found first, or a second time.
+        begun = body.split(_START)
+        placed = b'"start_date_time"'.join(begun).split(_LOCATION)
+        if len(begun) != 2 or len(placed) != 2:
             return None
-        if clean.total_cost is not UNSET and clean.total_cost is not None:
-            body, priced = _COST.subn(_PRICE, body)
-            if priced != 1:
+        body = self._location_member.join(placed)
+        if clean.end_datetime is not UNSET:
+            ended = body.split(_END)
+            if len(ended) != 2:
                 return None
+            body = b'"end_date_time"'.join(ended)
+        at = body.find(_AUTH_ID)
+        named = _CONTRACT.match(body, at)
+        if named is None:
+            return None
+        body = b'%b%b"contract_id":%b}%b' % (body[:at], _UNNAMED_TEXT, named[1], body[named.end() :])
+        if clean.total_cost is not UNSET and clean.total_cost is not None:
+            at = body.find(_TOTAL_COST)
+            cost = _COST.match(body, at)
+            if cost is None:
+                return None
+            body = b'%b"total_cost":{"before_taxes":%b,"taxes":[]}%b' % (body[:at], cost[1], body[cost.end() :])
         up.losses.append(self.unnamed)
-        ids = b'{"location_id":"%b","evse_uid":"%b","connector_id":"%b",' % (
-            place.id.encode(),
-            evses[0].uid.encode(),
-            evses[0].connectors[0].id.encode(),
-        )
+        evse = evses[0]
+        added = '{"location_id":"%s","evse_uid":"%s","connector_id":"%s",' % (place.id, evse.uid, evse.connectors[0].id)  # noqa: UP031
         if up.owner is not None:
-            ids += b'"country_code":%b,"party_id":%b,' % (codec.encode(up.owner[0]), codec.encode(up.owner[1]))
-        return body.replace(b"{", ids, 1)
+            added += _owner_text(*up.owner)
+        return body.replace(b"{", added.encode(), 1)
 
     def lower_session(self, of: Document, down: Down, at: str) -> None:
         """Make the fields, which are texts, this version's. Raises Withheld where its Location is not known."""
@@ -816,13 +824,20 @@ _PRICED: Final = frozenset({"ENERGY", "FLAT", "PARKING_TIME", "TIME"})
 _FIGURES: Final = frozenset({"min_kwh", "max_kwh", "min_power", "max_power"})
 _FOREIGN_RESTRICTIONS: Final = ("min_current", "max_current", "reservation", "booking")
 
+_START: Final = b'"start_datetime"'
 _END: Final = b'"end_datetime"'
-_SPELT: Final = ((b'"start_datetime"', b'"start_date_time"'), (_END, b'"end_date_time"'))
-_AUTH_ID: Final = re.compile(rb'"auth_id"[ \t\n\r]*:[ \t\n\r]*("[^"]*")')
-_CONTRACT: Final = rb'"cdr_token":{"country_code":"#NA","party_id":"#NA","uid":"#NA","type":"OTHER","contract_id":\1}'
+_LOCATION: Final = b'"location"'
+_AUTH_ID: Final = b'"auth_id"'
+_TOTAL_COST: Final = b'"total_cost"'
+_CONTRACT: Final = re.compile(rb'"auth_id"[ \t\n\r]*:[ \t\n\r]*("[^"]*")')
+_UNNAMED_TEXT: Final = b'"cdr_token":{"country_code":"#NA","party_id":"#NA","uid":"#NA","type":"OTHER",'
 _COST: Final = re.compile(rb'"total_cost"[ \t\n\r]*:[ \t\n\r]*(-?[0-9]+(?:\.[0-9]+)?)')
-_PRICE: Final = rb'"total_cost":{"before_taxes":\1,"taxes":[]}'
 _DEGREES: Final = re.compile(r"-?[0-9]+\.[0-9]+")
+
+
+@lru_cache(maxsize=10_000)
+def _owner_text(country_code: str, party_id: str) -> str:
+    return f'"country_code":{codec.encode(country_code).decode()},"party_id":{codec.encode(party_id).decode()},'
 
 
 def _rename(of: dict[str, Any], old: str, new: str) -> None:
