@@ -16,7 +16,7 @@ from schemas import codec
 from schemas.events import Document
 from schemas.ocpi import v2_2_1
 from schemas.ocpi.checks import OLDER_SENSE
-from schemas.ocpi.dialect import Dialect
+from schemas.ocpi.dialect import NOTHING_BESIDE, Dialect
 from schemas.ocpi.older import NA, Down, Fields, Lowering, Objects, Older, Up, Way, Withheld
 from schemas.ocpi.shelf import SHELVES
 from schemas.ocpi.spec import Spec
@@ -75,6 +75,8 @@ class Objects211(Objects):
             "Connector": Way(self.lift_connector, self.lower_connector),
         }
         self.lift_clean = {"Session": self.lift_clean_session}
+        # A page of Sessions has few places, and one place costs as much as the Session around it.
+        self._remembered_place = lru_cache(maxsize=256)(self._place_text)
         self._location_member = f'"{self.prefix}location"'.encode()
 
     # What 2.0 has in another way.
@@ -162,7 +164,7 @@ class Objects211(Objects):
         if given is not None and _same_place(given, ids):
             of["location"] = given
         else:
-            of["location"] = Raw(codec.encode(self._place_of_session([_generic.decode(text) for text in ids], down)))
+            of["location"] = self._place_of_session(tuple(map(_text.decode, ids)), down)
         if "kwh" in of:
             of["kwh"] = self.figure_text(of["kwh"])
         if of.get("total_cost", _NULL) != _NULL:
@@ -208,23 +210,31 @@ class Objects211(Objects):
             "connector_id": connectors[0]["id"] if connectors else NA,
         }
 
-    def _place_of_session(self, ids: list[Any], down: Down) -> Fields:
+    def _place_of_session(self, ids: tuple[str, ...], down: Down) -> Raw:
         """Return the Location that stands beside, with nothing but the EVSE and the Connector. Raises Withheld."""
-        if down.beside.location is None:
+        location = down.beside.location
+        if location is None:
             raise Withheld(f"OCPI {self.version} has the Location within the Session, and this one is not known")
-        place: Fields = _generic.decode(down.beside.location)
-        evses = []
-        for evse in place.get("evses") or []:
-            connectors = [one for one in evse["connectors"] if identity(one["id"]) == identity(ids[2])]
-            if identity(evse["uid"]) == identity(ids[1]) and connectors:
-                evses = [{**evse, "connectors": connectors}]
-        if identity(place["id"]) != identity(ids[0]) or not evses:
+        read = self._remembered_place if len(location) <= _REMEMBERED_BYTES else self._place_text
+        text, losses = read(location, *map(identity, ids))
+        down.losses += losses
+        return text
+
+    def _place_text(self, location: bytes, location_id: str, evse_uid: str, connector_id: str) -> tuple[Raw, list[Loss]]:
+        place: Fields = _generic.decode(location)
+        place["evses"] = [
+            {**evse, "connectors": connectors}
+            for evse in place.get("evses") or []
+            if identity(evse["uid"]) == evse_uid
+            if (connectors := [one for one in evse["connectors"] if identity(one["id"]) == connector_id])
+        ][:1]
+        if identity(place["id"]) != location_id or not place["evses"]:
             raise Withheld(f"OCPI {self.version} has the Connector within the Session, and this one is not known")
-        place["evses"] = evses
+        down = Down(NOTHING_BESIDE)
         self.lower_place(place, down, "/location")
-        if not place.get("evses"):
+        if not place["evses"]:
             raise Withheld(f"OCPI {self.version} has the Connector within the Session, and cannot say this one")
-        return place
+        return Raw(codec.encode(place)), down.losses
 
     # Charging periods
 
@@ -814,6 +824,7 @@ _place: Final = msgspec.json.Decoder(_Place)
 _text: Final = msgspec.json.Decoder(str)
 _generic: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(float_hook=Decimal)
 _exact: Final = Context(prec=120)
+_REMEMBERED_BYTES: Final = 32 * 1024
 
 _NULL: Final = Raw(b"null")
 _PLACE_IDS: Final = ("location_id", "evse_uid", "connector_id")
