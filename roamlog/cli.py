@@ -113,13 +113,27 @@ def load(
 @app.command()
 def rebuild(
     projections: Annotated[list[str] | None, typer.Argument(help="Which projections; none means all.")] = None,
+    *,
+    relift: Annotated[
+        bool, typer.Option("--relift", help="Lift again what older revisions of the dialects lifted, and show what moved.")
+    ] = False,
+    version: Annotated[str | None, typer.Option(help="With --relift: of this OCPI version only.", show_default=False)] = None,
+    module: Annotated[str | None, typer.Option(help="With --relift: of this module only.", show_default=False)] = None,
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Fold the log anew into fresh tables, which then serve in place of the old ones."""
     from roamlog.commands.tables import rebuild as run
+    from roamlog.commands.tables import relift as lift_again
 
-    run(data, projections or [], as_json)
+    if relift and projections:
+        raise typer.BadParameter("--relift chooses the projections itself")
+    if (version or module) and not relift:
+        raise typer.BadParameter("--version and --module belong to --relift")
+    if relift:
+        lift_again(data, version, module, as_json)
+    else:
+        run(data, projections or [], as_json)
 
 
 @app.command()

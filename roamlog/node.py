@@ -123,6 +123,7 @@ class Node:
                 cache_bytes=self.settings.state_cache_bytes,
                 links=True,
                 metrics=self.metrics,
+                dialects=self.dialects,
             )
             runtime.pause(self.settings.projector == "paused")
             try:

@@ -17,7 +17,9 @@ from schemas import rejected as rejections
 from schemas.rejected import Rejected
 from schemas.types import Module, date_time, party_of
 from streams.logs.local import LogDamaged
+from streams.moves import Moves
 from streams.ports import LogUnavailable, StoreDamaged, StoreUnavailable, TopicPartition
+from streams.relift import Relifted
 from streams.topics import REJECTED, partition_of
 from streams.verify import Difference
 
@@ -125,6 +127,20 @@ class Rebuilt(Struct, frozen=True):
     """The projections that were rebuilt."""
 
     projections: tuple[str, ...]
+
+
+class Relift(Struct, frozen=True):
+    """Lift again what older revisions of the dialects lifted: of one version, of one module, or all."""
+
+    version: str | None = None
+    module: str | None = None
+
+
+class LiftedAgain(Struct, frozen=True):
+    """What was lifted again, and what moved in the tables."""
+
+    relifted: tuple[Relifted, ...]
+    moved: tuple[Moves, ...]
 
 
 class Verify(Struct, frozen=True):
@@ -258,6 +274,17 @@ async def rebuild(node: Node, asked: Rebuild, told: Told) -> Rebuilt:
     return Rebuilt(names)
 
 
+async def relift(node: Node, asked: Relift, told: Told) -> LiftedAgain:
+    """Return once the tables say what the mended dialects make of what was received."""
+    if asked.version is not None and asked.version not in node.dialects:
+        raise Unusable(f"OCPI {asked.version} is not spoken here; {', '.join(node.dialects)} is")
+    if asked.module is not None and asked.module not in set(Module):
+        raise Unusable(f"there is no module {asked.module}; there are {', '.join(Module)}")
+    module = None if asked.module is None else Module(asked.module)
+    relifted, moved = await node.tables.runtime.relift(asked.version, module, lambda *step: told(Step(*step)))
+    return LiftedAgain(tuple(relifted), tuple(moved))
+
+
 async def verify(node: Node, asked: Verify, told: Told) -> Verified:
     """Return where the tables do not say what the log says."""
     runtime = node.tables.runtime
@@ -326,6 +353,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     PARTNER_REMOVE := Operation("partner-remove", PartnerRemove, PartnersListed, partner_remove, tables=False),
     LOAD := Operation("load", LoadFiles, Loaded, load, makes=True),
     REBUILD := Operation("rebuild", Rebuild, Rebuilt, rebuild),
+    RELIFT := Operation("relift", Relift, LiftedAgain, relift),
     VERIFY := Operation("verify", Verify, Verified, verify),
     REJECTED_LIST := Operation("rejected-list", RejectedList, RejectedListed, rejected_list),
     REJECTED_SHOW := Operation("rejected-show", RejectedShow, Shown, rejected_show),

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from streams.projection import Projection, Table, row_version
 
 AnyProjection = Projection[Any]
 FINDING_SUFFIX: Final = "_findings"
+_RELIFTED: Final = " relifted "
 _say: Final = logging.getLogger("roamlog")
 
 
@@ -50,6 +51,8 @@ class Generations:
     """The store's register of generations. All statements are idempotent, so a crash between two of them heals."""
 
     def __init__(self, store: TableStore, log_id: str, epoch: int) -> None:
+        self.relifted: Callable[[AnyProjection], str] = lambda _: ""
+        """Names what was lifted anew in a projection's topics (streams/relift.py)."""
         self._store = store
         self._log_id = log_id
         self._epoch = epoch
@@ -66,7 +69,7 @@ class Generations:
         Readers see it then: a crash in `serve` may have left a view on tables that do not serve.
         """
         found = await self._registered(projection)
-        if found is None or found[0] != fold_of(projection) or found[2] != self._log_id:
+        if found is None or found[0].partition(_RELIFTED)[0] != fold_of(projection) or found[2] != self._log_id:
             return None
         generation = Generation(projection.name, found[1])
         rows = await self._store.query("SELECT name, as_select FROM system.tables WHERE database = currentDatabase()")
@@ -79,6 +82,11 @@ class Generations:
             if name not in re.findall(r"\w+", there.get(table.name, "")):
                 await self._store.command(tables.view(table, generation.suffix))
         return generation
+
+    async def is_current(self, projection: AnyProjection) -> bool:
+        """Whether what serves was filled with all that is lifted anew by now."""
+        found = await self._registered(projection)
+        return found is not None and found[0].partition(_RELIFTED)[2] == self.relifted(projection)
 
     async def create(self, projection: AnyProjection, number: int | None = None) -> Generation:
         """Create the empty tables of a new generation (by default one above all that exist).
@@ -103,7 +111,8 @@ class Generations:
         before = await self._registered(projection)
         for table in tables_of(projection):
             await self._store.command(tables.view(table, generation.suffix))
-        await self.note(generation, fold_of(projection))
+        relifted = self.relifted(projection)
+        await self.note(generation, f"{fold_of(projection)}{_RELIFTED}{relifted}" if relifted else fold_of(projection))
         if before is not None and before[1] != generation.number:
             for table in tables_of(projection):
                 await self._store.command(tables.drop(table, f"g{before[1]}"))

@@ -251,7 +251,7 @@ class Projector:
 
     async def _fold(self, records: Sequence[Record], behind: "_Batch | None" = None) -> "_Batch":
         """Decode and fold records (in offset order per partition) into rows."""
-        recorded, unread = await self._run(_decode_all, records, self._log.epoch)
+        recorded, unread = await self._run(_decode_all, records, self._log.epoch, self.mend)
         before = self.positions if behind is None else behind.reached
         batch = _Batch(records, recorded, unread, _reached(before, records, recorded))
         await self._fold_into(batch, behind)

@@ -1,4 +1,4 @@
-"""`roamlog rebuild` and `roamlog verify`."""
+"""`roamlog rebuild`, `roamlog rebuild --relift` and `roamlog verify`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,36 @@ def rebuild(data: Path, projections: Sequence[str], as_json: bool) -> None:
         print_json(rebuilt)
     else:
         say(f"rebuilt from the log: {', '.join(rebuilt.projections)}")
+
+
+def relift(data: Path, version: str | None, module: str | None, as_json: bool) -> None:
+    """Lift again what older revisions of the dialects lifted, rebuild with it, and show what moved."""
+    with progress() as told:
+        found = perform(data, settings.read(), operations.RELIFT, operations.Relift(version, module), told)
+    if as_json:
+        print_json(found)
+        return
+    if not found.relifted and not found.moved:
+        say("nothing to lift again: the present revisions of the dialects lifted every object")
+        return
+    for one in found.relifted:
+        say(f"OCPI {one.version} {one.module.value}: {one.records:,} records lifted again by revision {one.revision}")
+    if not found.moved:
+        say("the tables say the same as before")
+        return
+    counts = [(moves.table, f"{moves.changed:,}", f"{moves.added:,}", f"{moves.gone:,}") for moves in found.moved]
+    print_table(("table", "changed", "added", "gone"), counts, title="what moved", right=("changed", "added", "gone"))
+    rows = [
+        (moves.table, " ".join(move.key), change.name, _value(change.old), _value(change.new))
+        for moves in found.moved
+        for move in moves.examples
+        for change in move.changes
+    ]
+    print_table(("table", "row", "value", "before", "after"), rows, title="the first of them")
+
+
+def _value(text: str | None) -> str:
+    return "-" if text is None else text
 
 
 def verify(data: Path, as_json: bool) -> None:
