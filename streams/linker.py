@@ -7,12 +7,11 @@ anywhere repeats work and changes nothing.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -144,11 +143,11 @@ class Linker:
         """Look at every CDR again with the next turn, because CDRs are lifted anew."""
         self._again = of
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Link what comes, until `stop` is set; tries again while log or store are away. Raises StoreDamaged and defects."""
+    async def run(self) -> NoReturn:
+        """Link what comes, until it is cancelled; tries again while log or store are away. Raises StoreDamaged and defects."""
         away = False
         clock = asyncio.get_running_loop().time
-        while not stop.is_set():
+        while True:
             began = clock()
             try:
                 done = await self.turn()
@@ -159,10 +158,7 @@ class Linker:
                 if not away:
                     _say.warning("CDRs cannot be linked now, which is tried again: %s", fault)
                 done, away = 0, True
-            rest_s = (clock() - began) * REST if done else EVERY_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest_s):
-                    await stop.wait()
+            await asyncio.sleep((clock() - began) * REST if done else EVERY_S)
 
     async def turn(self) -> int:
         """Look at the next records that the projections have folded; returns how many. 0: there are none, or not yet."""
