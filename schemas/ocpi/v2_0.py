@@ -100,8 +100,12 @@ class Objects20(Objects211):
         if given is not _ABSENT and self._totals(given, periods) == _present(said):
             of["total_usage"] = given
         elif "absent/total_usage" not in low.shelf or self._totals(None, periods) != _present(said):
-            parked = said["total_parking_time"]
-            usage = {"ENERGY": said["total_energy"], "TIME": said["total_time"] - (parked or 0), "PARKING_TIME": parked}
+            time, parked = said["total_time"], said["total_parking_time"]
+            usage = {
+                "ENERGY": said["total_energy"],
+                "TIME": time - parked if parked and parked <= time else time,
+                "PARKING_TIME": parked,
+            }
             of["total_usage"] = [
                 {"type": name, "volume": self.figure(volume)} for name, volume in usage.items() if volume is not None
             ]
