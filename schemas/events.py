@@ -1,6 +1,7 @@
 """What the log says: the envelope around every fact and the union of facts.
 
-Type tags are past tense and permanent; a class may be renamed, a tag never.
+Type tags are past tense and permanent; a class may be renamed, a tag never. Trees all of them, thousands at a time, so they are
+kept from the collector of cycles (`gc=False`), which would look at each again and again.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ class Crawl(Struct, frozen=True):
     page: int
 
 
-class Envelope(Struct, frozen=True, kw_only=True):
+class Envelope(Struct, frozen=True, kw_only=True, gc=False):
     """Who said what about which object, when, over which connection; Avro `schemas/avro/envelope.1.avsc`.
 
     `key` holds the ids as received (location_id, evse_uid, connector_id; or one id; tokens: uid, type).
@@ -58,7 +59,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     losses: tuple[Loss, ...] = ()
 
 
-class Patch(Struct, frozen=True, omit_defaults=True):
+class Patch(Struct, frozen=True, omit_defaults=True, gc=False):
     """A PATCH as explicit operations, so that a fold never asks for the version.
 
     `set` gives fields their value (JSON `null` clears), `append` adds list members (charging_periods, 2.2+),
@@ -70,29 +71,29 @@ class Patch(Struct, frozen=True, omit_defaults=True):
     upsert: dict[str, list[Raw]] = {}
 
 
-class SessionReplaced(Struct, frozen=True, tag="session.replaced"):
+class SessionReplaced(Struct, frozen=True, gc=False, tag="session.replaced"):
     """A PUT: the partner's Session as it now stands."""
 
     session: Document
 
 
-class SessionPatched(Struct, frozen=True, tag="session.patched"):
+class SessionPatched(Struct, frozen=True, gc=False, tag="session.patched"):
     """A PATCH of a Session."""
 
     patch: Patch
 
 
-class SessionDeleted(Struct, frozen=True, tag="session.deleted"):
+class SessionDeleted(Struct, frozen=True, gc=False, tag="session.deleted"):
     """A DELETE of a Session (OCPI 2.0): it is served no more; what it was stays findable."""
 
 
-class CdrPosted(Struct, frozen=True, tag="cdr.posted"):
+class CdrPosted(Struct, frozen=True, gc=False, tag="cdr.posted"):
     """A CDR, credit CDRs included. It never changes afterwards."""
 
     cdr: Document
 
 
-class CdrLinked(Struct, frozen=True, tag="cdr.linked"):
+class CdrLinked(Struct, frozen=True, gc=False, tag="cdr.linked"):
     """The second stage found the Session of a CDR. Stands under the CDR's own key and under the Session's.
 
     The envelope's key is (CDR id, the key under which this copy stands).
@@ -101,83 +102,83 @@ class CdrLinked(Struct, frozen=True, tag="cdr.linked"):
     link: Link
 
 
-class CdrLeftUnlinked(Struct, frozen=True, tag="cdr.left_unlinked"):
+class CdrLeftUnlinked(Struct, frozen=True, gc=False, tag="cdr.left_unlinked"):
     """The second stage found several Sessions that fit a CDR equally well; the envelope's key is (CDR id, its own key)."""
 
     doubt: Doubt
 
 
-class LocationReplaced(Struct, frozen=True, tag="location.replaced"):
+class LocationReplaced(Struct, frozen=True, gc=False, tag="location.replaced"):
     """A PUT of a Location, its EVSEs and Connectors nested."""
 
     location: Document
 
 
-class LocationPatched(Struct, frozen=True, tag="location.patched"):
+class LocationPatched(Struct, frozen=True, gc=False, tag="location.patched"):
     """A PATCH of a Location; `upsert["evses"]` patches EVSEs."""
 
     patch: Patch
 
 
-class EvseReplaced(Struct, frozen=True, tag="evse.replaced"):
+class EvseReplaced(Struct, frozen=True, gc=False, tag="evse.replaced"):
     """A PUT of an EVSE, its Connectors nested."""
 
     evse: Document
 
 
-class EvsePatched(Struct, frozen=True, tag="evse.patched"):
+class EvsePatched(Struct, frozen=True, gc=False, tag="evse.patched"):
     """A PATCH of an EVSE; `upsert["connectors"]` patches Connectors."""
 
     patch: Patch
 
 
-class ConnectorReplaced(Struct, frozen=True, tag="connector.replaced"):
+class ConnectorReplaced(Struct, frozen=True, gc=False, tag="connector.replaced"):
     """A PUT of a Connector."""
 
     connector: Document
 
 
-class ConnectorPatched(Struct, frozen=True, tag="connector.patched"):
+class ConnectorPatched(Struct, frozen=True, gc=False, tag="connector.patched"):
     """A PATCH of a Connector."""
 
     patch: Patch
 
 
-class TariffReplaced(Struct, frozen=True, tag="tariff.replaced"):
+class TariffReplaced(Struct, frozen=True, gc=False, tag="tariff.replaced"):
     """A PUT of a Tariff."""
 
     tariff: Document
 
 
-class TariffPatched(Struct, frozen=True, tag="tariff.patched"):
+class TariffPatched(Struct, frozen=True, gc=False, tag="tariff.patched"):
     """A PATCH of a Tariff (OCPI 2.1.1 and before)."""
 
     patch: Patch
 
 
-class TariffDeleted(Struct, frozen=True, tag="tariff.deleted"):
+class TariffDeleted(Struct, frozen=True, gc=False, tag="tariff.deleted"):
     """A DELETE of a Tariff: it is no longer valid; what it was stays findable."""
 
 
-class TokenReplaced(Struct, frozen=True, tag="token.replaced"):
+class TokenReplaced(Struct, frozen=True, gc=False, tag="token.replaced"):
     """A PUT of a Token; the envelope's key is (uid, type)."""
 
     token: Document
 
 
-class TokenPatched(Struct, frozen=True, tag="token.patched"):
+class TokenPatched(Struct, frozen=True, gc=False, tag="token.patched"):
     """A PATCH of a Token."""
 
     patch: Patch
 
 
-class TokenAuthorized(Struct, frozen=True, tag="token.authorized"):
+class TokenAuthorized(Struct, frozen=True, gc=False, tag="token.authorized"):
     """A real-time authorization: what was asked (LocationReferences) and what was answered (AuthorizationInfo)."""
 
     authorization: Document
 
 
-class RequestRejected(Struct, frozen=True, tag="request.rejected"):
+class RequestRejected(Struct, frozen=True, gc=False, tag="request.rejected"):
     """A request or record that was refused, or (`replay_of` set) the outcome of replaying one."""
 
     rejected: Rejected

@@ -15,7 +15,7 @@ REMEMBERED: Final = 16
 PARKED: Final = 100
 
 
-class Header(Struct, frozen=True, array_like=True):
+class Header(Struct, frozen=True, array_like=True, gc=False):
     """What the state needs beside the document."""
 
     writer: LastWriter = LastWriter()
@@ -26,7 +26,7 @@ class Header(Struct, frozen=True, array_like=True):
     event_ids: tuple[bytes, ...] = ()
 
 
-class Kept(Struct, frozen=True):
+class Kept(Struct, frozen=True, gc=False):
     """An object with who wrote what."""
 
     fields: Document = {}

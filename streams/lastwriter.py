@@ -5,6 +5,7 @@ because no later event can ask for it: a newer PUT brings its own, an older one 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -74,7 +75,7 @@ class _PeriodStart(Struct):
     start_date_time: str
 
 
-class Periods(Struct, frozen=True, array_like=True):
+class Periods(Struct, frozen=True, array_like=True, gc=False):
     """Who wrote a Session's charging_periods: the list's stamp, its length, and the periods that newer PATCHes added.
 
     The list itself lives in the document: the newest PUT's periods verbatim (an equal start replaced in place), then
@@ -88,10 +89,20 @@ class Periods(Struct, frozen=True, array_like=True):
 
 _list: Final = msgspec.json.Decoder(list[Raw])
 _start: Final = msgspec.json.Decoder(_PeriodStart)
+_start_list: Final = msgspec.json.Decoder(list[_PeriodStart])
+
+instant_of: Final = lru_cache(16_384)(instant)
+"""`instant` for texts that come again and again: many objects change in the same second."""
 
 
 def _starts(periods: list[Raw]) -> list[Instant]:
-    return [instant(_start.decode(period).start_date_time) for period in periods]
+    return [instant_of(_start.decode(period).start_date_time) for period in periods]
+
+
+def _starts_of(text: Raw | None) -> list[Instant]:
+    if text is None or bytes(text) == b"null":
+        return []
+    return [instant_of(period.start_date_time) for period in _start_list.decode(text)]
 
 
 def _listed(text: Raw | None) -> list[Raw]:
@@ -99,12 +110,12 @@ def _listed(text: Raw | None) -> list[Raw]:
 
 
 def _joined(periods: list[Raw]) -> Raw:
-    return Raw(b"[" + b",".join(bytes(period) for period in periods) + b"]")
+    return Raw(b"[" + b",".join(map(bytes, periods)) + b"]")
 
 
-def _placed(base: list[Raw], extra: Mapping[Instant, Raw]) -> list[Raw]:
+def _placed(base: list[Raw], starts: list[Instant], extra: Mapping[Instant, Raw]) -> list[Raw]:
     """Return `base` with the extra periods: in place of the last equal start, else behind, by start."""
-    merged, starts = list(base), _starts(base)
+    merged = list(base)
     position = {start: index for index, start in enumerate(starts)}
     for start, period in extra.items():
         if start in position:
@@ -119,28 +130,31 @@ def periods_replaced(periods: Periods, text: Raw | None, document: Raw | None, a
     surviving = {start: written for start, written in periods.added.items() if written > at}
     if not surviving:
         return Periods(at, -1, {}), document
-    present = _listed(text)
-    by_start = dict(zip(_starts(present), present, strict=True))
+    by_start = dict(zip(_starts_of(text), _listed(text), strict=True))
     base = _listed(document)
-    return Periods(at, len(base), surviving), _joined(_placed(base, {start: by_start[start] for start in surviving}))
+    placed = _placed(base, _starts_of(document), {start: by_start[start] for start in surviving})
+    return Periods(at, len(base), surviving), _joined(placed)
 
 
 def periods_appended(periods: Periods, text: Raw | None, new: list[Raw], at: Stamp) -> tuple[Periods, Raw | None, list[Instant]]:
     """Apply a PATCH that adds periods. Returns the starts that it restated as well; older than the list: dropped."""
     if periods.base is not None and at <= periods.base:
         return periods, text, []
-    present = _listed(text)
-    count = periods.count if periods.count >= 0 else len(present)
-    if periods.base is None:
-        count = 0
-    base, added = present[:count], dict(periods.added)
-    known = dict(zip(_starts(present), present, strict=True))
+    starts, added = _starts_of(text), periods.added
+    count = 0 if periods.base is None else periods.count if periods.count >= 0 else len(starts)
+    fresh = _starts(new)
+    if len(fresh) == 1 and fresh[0] not in starts and fresh[0] > max(added, default=0) and starts and text is not None:
+        # Nearly always: one period more, which began after the others.
+        after = Raw(bytes(text).rstrip()[:-1] + b"," + bytes(new[0]) + b"]")
+        return Periods(periods.base, count, added | {fresh[0]: at}), after, []
+    present, added = _listed(text), dict(added)
+    known = dict(zip(starts, present, strict=True))
     extra = {start: known[start] for start in added}
     restated: list[Instant] = []
-    for start, period in zip(_starts(new), new, strict=True):
-        if start in known and bytes(known[start]) != bytes(period):
+    for start, period in zip(fresh, new, strict=True):
+        if start in known and known[start] != period:
             restated.append(start)
         if start not in added or at >= added[start]:
             added[start], extra[start] = at, period
         known[start] = extra[start]
-    return Periods(periods.base, count, added), _joined(_placed(base, extra)), restated
+    return Periods(periods.base, count, added), _joined(_placed(present[:count], starts[:count], extra)), restated

@@ -39,14 +39,14 @@ class Table(Struct, frozen=True):
     indexes: tuple[str, ...] = ()
 
 
-class Fact(NamedTuple):
+class Fact(Struct, frozen=True, gc=False):  # none of these takes part in a cycle, and the collector has enough to look at
     """A derived row for `table` (its own columns, in their order): appended, or replacing where the table is `current`."""
 
     table: Table
     row: tuple[object, ...]
 
 
-class Recorded(NamedTuple):
+class Recorded(Struct, frozen=True, gc=False):
     """An event with its envelope and its row version."""
 
     envelope: Envelope

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from schemas import envelope as envelopes
 from schemas import rejected as rejections
@@ -56,7 +57,7 @@ Mend: TypeAlias = Callable[[Record, Envelope], Envelope]
 _say: Final = logging.getLogger("roamlog")
 
 
-class _Kept(NamedTuple):
+class _Kept(Struct, frozen=True, gc=False):
     """A state with the version of the event that it stands after."""
 
     state: Any
@@ -128,13 +129,19 @@ class _Bad(NamedTuple):
     projection: str | None = None
 
 
+class _Read(Recorded, frozen=True, gc=False):
+    """An event with the record that it was read from."""
+
+    record: Record
+
+
 class _Batch:
     """Records on their way: decoded, folded into rows, then inserted. `kept` has the states by the work's table."""
 
     def __init__(
         self,
         records: Sequence[Record],
-        recorded: Sequence[tuple[Record, Recorded]],
+        recorded: Sequence[_Read],
         bad: list[_Bad],
         reached: dict[TopicPartition, Reached],
     ) -> None:
@@ -393,11 +400,11 @@ def _place(record: Record) -> tuple[str, int, int]:
 
 
 def _reached(
-    before: Mapping[TopicPartition, Reached], records: Sequence[Record], recorded: Sequence[tuple[Record, Recorded]]
+    before: Mapping[TopicPartition, Reached], records: Sequence[Record], recorded: Sequence[_Read]
 ) -> dict[TopicPartition, Reached]:
     newest = {(at.topic, at.partition): reached.received_at for at, reached in before.items()}
-    for record, event in recorded:
-        lane, received_at = (record.topic, record.partition), event.envelope.received_at
+    for read in recorded:
+        lane, received_at = (read.record.topic, read.partition), read.envelope.received_at
         if received_at > newest.get(lane, 0):
             newest[lane] = received_at
     last = {(record.topic, record.partition): record.offset for record in records}
@@ -419,17 +426,17 @@ class _Folded(NamedTuple):
     bad: list[_Bad]
 
 
-def _decode_all(
-    records: Sequence[Record], epoch: int, mend: Mend | None = None
-) -> tuple[list[tuple[Record, Recorded]], list[_Bad]]:
+def _decode_all(records: Sequence[Record], epoch: int, mend: Mend | None = None) -> tuple[list[_Read], list[_Bad]]:
     """Decode records to events; what cannot be decoded is poison."""
-    decoded: list[tuple[Record, Recorded]] = []
+    decoded: list[_Read] = []
     bad: list[_Bad] = []
     for record in records:
         try:
-            decoded.append((record, decode(record, epoch, mend)))
+            one = decode(record, epoch, mend)
         except Poison as poison:
             bad.append(_Bad(record, str(poison)))
+        else:
+            decoded.append(_Read(one.envelope, one.event, one.partition, one.version, record))
     return decoded, bad
 
 
@@ -467,29 +474,33 @@ def _envelope_of(rejected: Rejected) -> Envelope:
 
 
 class _Wanted(NamedTuple):
-    """The events that concern a projection, with their keys, the states at hand, and the keys without."""
+    """The events that concern a projection, beside them their keys, the states at hand, and the keys without."""
 
     work: Work
-    keyed: list[tuple[Record, Recorded, Key]]
+    events: list[_Read]
+    keys: list[Key]
     states: dict[Key, _Kept]
     missing: list[Key]
 
 
 def _wanted(works: Sequence[Work], batch: _Batch, ahead: Mapping[str, Mapping[Key, _Kept]]) -> list[_Wanted]:
     """Return what each projection needs; `ahead` has the states of the batch that is being inserted, by the work's table."""
-    topics: dict[str, list[tuple[Record, Recorded]]] = {}
-    for one in batch.recorded:
-        topics.setdefault(one[0].topic, []).append(one)
+    topics: dict[str, list[_Read]] = {}
+    for read in batch.recorded:
+        topics.setdefault(read.record.topic, []).append(read)
     wanted = []
     for work in works:
         refused = {_place(b.record) for b in batch.bad if b.projection == work.projection.name}
-        key_of, keyed = work.projection.key, []
+        key_of = work.projection.key
+        events: list[_Read] = []
+        keys: list[Key] = []
         for topic in work.projection.topics:
-            for record, event in topics.get(topic, ()):
-                if (key := key_of(event)) is not None and not (refused and _place(record) in refused):
-                    keyed.append((record, event, key))
-        states, missing = _known(work, dict.fromkeys([key for _, _, key in keyed]), ahead.get(work.source, {}))
-        wanted.append(_Wanted(work, keyed, states, missing))
+            for read in topics.get(topic, ()):
+                if (key := key_of(read)) is not None and not (refused and _place(read.record) in refused):
+                    events.append(read)
+                    keys.append(key)
+        states, missing = _known(work, dict.fromkeys(keys), ahead.get(work.source, {}))
+        wanted.append(_Wanted(work, events, keys, states, missing))
     return wanted
 
 
@@ -517,7 +528,7 @@ def _fold_all(wanted: _Wanted, stored: Mapping[Key, _Stored]) -> _Folded:
     facts = {table.name: _Rows(table) for table in projection.facts}
     unknown = None, -1, None
     bad: list[_Bad] = []
-    for record, event, key in wanted.keyed:
+    for event, key in zip(wanted.events, wanted.keys, strict=True):
         before, newest, _ = live.get(key, unknown)
         version = event.version
         if version <= newest:
@@ -525,12 +536,12 @@ def _fold_all(wanted: _Wanted, stored: Mapping[Key, _Stored]) -> _Folded:
         try:
             after, derived = fold(before, event)
         except (Poison, msgspec.DecodeError, ValueError) as fault:
-            bad.append(_Bad(record, str(fault), projection.name))
+            bad.append(_Bad(event.record, str(fault), projection.name))
             continue
         for fact in derived:
-            facts[fact.table.name].add(fact.row, record, version)
+            facts[fact.table.name].add(fact.row, event.record, version)
         if after is not before:
-            live[key] = after, version, record
+            live[key] = after, version, event.record
     blocks = [rows.block(tables.physical(rows.table, work.generation.suffix), projection.name) for rows in facts.values()]
     current = _Rows(work.current)
     kept: dict[Key, _Kept] = {}

@@ -183,6 +183,8 @@ class Reader:
         self.check = validator(spec, name, extent)
         self.sense = sense.get(name)
         self.mend = mend
+        told = _TELLTALES.get(name, {})
+        self.telltales = {field: told[field] for field in told if field not in spec.objects[name]}
         self.may_name_owner = extent == "patch" and "country_code" in spec.objects[name]
 
     def read(self, body: bytes) -> tuple[Any, bytes, tuple[Finding, ...]]:
@@ -200,6 +202,7 @@ class Reader:
         report = Report()
         try:
             kept = self.check(value if self.mend is None else self.mend(value, report), "", report)
+            self.tell(value, report)
         except Enough:
             raise Refused(report.findings()) from None
         if isinstance(kept, dict) and not report.errors:
@@ -213,6 +216,34 @@ class Reader:
             return kept, body, report.findings()
         # last_updated counts as it was sent: the text that is kept ends at milliseconds.
         return {**kept, "last_updated": value.get("last_updated")}, codec.encode(kept), report.findings()
+
+    def tell(self, value: Json, report: Report) -> None:
+        """Remark fields by which another version is known."""
+        for field in sorted(self.telltales.keys() & value.keys()) if isinstance(value, dict) else ():
+            text = f"OCPI {self.telltales[field]} has this field; was the object meant for another version's URL?"
+            report.warning(f"/{field}", "other_version", text)
+
+
+_OLD: Final = "2.1.1 and before"
+_NEW: Final = "2.2 and later"
+_TELLTALES: Final[Mapping[str, Mapping[str, str]]] = {
+    "Session": {
+        **dict.fromkeys(("start_datetime", "end_datetime", "auth_id", "location"), _OLD),
+        **dict.fromkeys(("start_date_time", "end_date_time", "cdr_token", "location_id", "evse_uid"), _NEW),
+    },
+    "CDR": {
+        **dict.fromkeys(("stop_date_time", "auth_id", "location"), _OLD),
+        **dict.fromkeys(("end_date_time", "cdr_token", "cdr_location"), _NEW),
+        "total_usage": "2.0",
+    },
+    "Location": {"type": _OLD, "publish": _NEW, "parking_type": _NEW},
+    "Connector": {
+        **dict.fromkeys(("voltage", "amperage", "tariff_id"), _OLD),
+        **dict.fromkeys(("max_voltage", "max_amperage", "tariff_ids"), _NEW),
+    },
+    "Token": {"auth_id": _OLD, "contract_id": _NEW, "allow_whitelist": "2.0"},
+}
+"""Fields that tell a version, by object type: where they are unknown, another one's object may have come."""
 
 
 class _Generic:

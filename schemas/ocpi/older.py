@@ -6,14 +6,15 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from schemas import cdr, codec, location, session, tariff, token
+from schemas import codec
 from schemas.events import Patch
+from schemas.ocpi import v2_3_0
 from schemas.ocpi.checks import Sense
-from schemas.ocpi.declared import Declared, Mend, Reader
+from schemas.ocpi.declared import Declared, Mend, Reader, Withheld
 from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Level, Lifted, Lowered
-from schemas.ocpi.shelf import SHELVES
+from schemas.ocpi.shelf import SHELVES, has_no_shelf
 from schemas.ocpi.spec import Extent, Spec
 from schemas.types import Finding, Instant, Json, Loss, Module, Verb, date_time, instant
 
@@ -22,10 +23,6 @@ Fields: TypeAlias = dict[str, Any]
 
 NA: Final = "#NA"
 """What a required text says that truly cannot be known (OCPI 2.2 transport_and_format, no data available)."""
-
-
-class Withheld(Exception):
-    """An object would say something else in the version that was asked for; the text is the reason."""
 
 
 class Up:
@@ -112,6 +109,7 @@ class Objects:
         self.spec: Final = spec
         self.prefix: Final = f"{SHELVES}{version}/"
         self.absent: Final = f"{self.prefix}absent/"
+        self.sealed: Final = f"{SHELVES}{version}"
         self.reserved: Final = {name: _CANONICAL[name] - spec.objects[name].keys() for name in _CANONICAL if name in spec.objects}
         self.intruding: Final = {name: spec.objects[name].keys() - _CANONICAL[name] for name in self.reserved}
         self.known: Final = {name: frozenset(values) for name, values in spec.enums.items()}
@@ -121,7 +119,7 @@ class Objects:
         """Put unknown fields aside whose names mean something in the canonical form; first of all, on the way up."""
         if odd := of.keys() - self.spec.objects[name].keys():
             reserved = self.reserved[name]
-            for field in [field for field in of if field in odd and (field in reserved or field.startswith(SHELVES))]:
+            for field in [field for field in of if field in odd and field in reserved]:
                 of[self.prefix + field] = of.pop(field)
 
     def begin(self, name: str, of: dict[str, Any], down: Down, at: str) -> "Lowering":
@@ -131,7 +129,7 @@ class Objects:
         for field in [field for field in of if field in odd] if odd else ():
             if field.startswith(self.prefix):
                 shelf[field.removeprefix(self.prefix)] = of.pop(field)
-            elif field.startswith(SHELVES):
+            elif field.startswith(SHELVES) and field != self.sealed:
                 del of[field]
                 version, _, what = field.removeprefix(SHELVES).partition("/")
                 if not what.startswith("absent/"):
@@ -231,7 +229,7 @@ class Lowering:
             if field not in _SILENT and value not in _NOTHING and f"absent/{field}" not in self.shelf:
                 self.lost(field, self.objects.foreign)
         if self.shelf:
-            self.of |= {field: value for field, value in self.shelf.items() if field in reserved or field.startswith(SHELVES)}
+            self.of |= {field: value for field, value in self.shelf.items() if field in reserved}
 
 
 class Older(Declared):
@@ -277,11 +275,11 @@ class Older(Declared):
             if not isinstance(source, dict) and (quickly := self.objects.lift_clean.get(name)) is not None:
                 payload = quickly(source, body, up)
             if payload is None:
-                document = _generic.decode(text)
+                document = _generic.decode(self._sealed(text))
                 self.objects.ways[name].lift(document, up, "")
                 payload = codec.encode(document)
         else:
-            payload = codec.encode(self._patch_of(name, _generic.decode(text), up, ""))
+            payload = codec.encode(self._patch_of(name, _generic.decode(self._sealed(text)), up, ""))
         ids = _ids(name, source)
         updated = _said(source, "last_updated") if "last_updated" in self.spec.objects[name] else None
         return Lifted(
@@ -307,7 +305,17 @@ class Older(Declared):
             way.lower(fields, down, "")
         except Withheld as reason:
             return Lowered(b"", tuple(down.losses), str(reason))
-        return Lowered(codec.encode(fields), tuple(down.losses))
+        text = codec.encode(fields)
+        if not has_no_shelf(text):
+            texts = codec.fields(text)
+            text = codec.encode(texts) if self._shelf.unseal(texts, down.losses) else text
+        return Lowered(text, tuple(down.losses))
+
+    def _sealed(self, text: bytes) -> bytes:
+        if has_no_shelf(text):
+            return text
+        texts = codec.fields(text)
+        return codec.encode(texts) if self._shelf.seal(texts) else text
 
     def _patch_of(self, name: str, changes: Fields, up: Up, at: str) -> Patch:
         upsert: dict[str, list[Raw]] = {}
@@ -348,20 +356,7 @@ _SILENT: Final = frozenset({"country_code", "party_id"})
 
 _NOTHING: Final[Collection[object]] = (None, [], Raw(b"null"), Raw(b"[]"))
 
-_STRUCTS: Final[tuple[type[Struct], ...]] = (
-    session.Session,
-    session.ChargingPeriod,
-    cdr.CDR,
-    tariff.Tariff,
-    tariff.PriceComponent,
-    tariff.TariffRestrictions,
-    token.Token,
-    location.Location,
-    location.EVSE,
-    location.Connector,
-    location.EnvironmentalImpact,
-)
-_CANONICAL: Final = {struct.__name__: frozenset(struct.__struct_fields__) for struct in _STRUCTS}
+_CANONICAL: Final = {name: frozenset(rows) for name, rows in v2_3_0.SPEC.objects.items()}
 
 _generic: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(float_hook=Decimal)
 

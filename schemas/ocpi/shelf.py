@@ -73,8 +73,8 @@ class Shelf(Struct, frozen=True):
             shelves = [field for field in fields if field.startswith(SHELVES)]
             for field in shelves:
                 del fields[field]
-                if field != self.name:
-                    version = field.removeprefix(SHELVES).partition("/")[0]
+                version, _, what = field.removeprefix(SHELVES).partition("/")
+                if field != self.name and not what.startswith("absent/"):
                     losses.append(Loss(f"{at}/{field.replace('/', '~1')}", "lost", f"what only OCPI {version} says"))
             fields.update(own)
             return bool(shelves) or within

@@ -14,9 +14,9 @@ from schemas import codec
 from schemas.events import Document
 from schemas.ocpi import v2_1_1
 from schemas.ocpi.checks import OLDER_SENSE
-from schemas.ocpi.declared import Mend
+from schemas.ocpi.declared import Mend, Withheld
 from schemas.ocpi.dialect import Dialect
-from schemas.ocpi.older import Down, Fields, Lowering, Older, Up, Withheld
+from schemas.ocpi.older import Down, Fields, Lowering, Older, Up
 from schemas.ocpi.spec import Spec
 from schemas.ocpi.v2_1_1 import Objects211
 from schemas.ocpi.validation import Report, shown

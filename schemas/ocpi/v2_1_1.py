@@ -16,8 +16,9 @@ from schemas import codec
 from schemas.events import Document
 from schemas.ocpi import v2_2_1
 from schemas.ocpi.checks import OLDER_SENSE
+from schemas.ocpi.declared import Withheld
 from schemas.ocpi.dialect import NOTHING_BESIDE, Dialect
-from schemas.ocpi.older import NA, Down, Fields, Lowering, Objects, Older, Up, Way, Withheld
+from schemas.ocpi.older import NA, Down, Fields, Lowering, Objects, Older, Up, Way
 from schemas.ocpi.shelf import SHELVES
 from schemas.ocpi.spec import Spec
 from schemas.ocpi.zones import main_zone

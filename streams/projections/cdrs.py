@@ -52,12 +52,12 @@ CDRS: Final = Table(
 CDR_FINDINGS: Final = findings_table("cdr_findings")
 
 
-class _Header(Struct, frozen=True, array_like=True):
+class _Header(Struct, frozen=True, array_like=True, gc=False):
     addressed_to: str
     first_seen: Instant
 
 
-class CdrState(Struct, frozen=True):
+class CdrState(Struct, frozen=True, gc=False):
     """A CDR as first received."""
 
     fields: Document

@@ -69,7 +69,7 @@ _NEEDED: Final = ("status", "id")
 _REMEMBERED: Final = 16
 
 
-class _Entry(Struct, frozen=True, array_like=True):
+class _Entry(Struct, frozen=True, array_like=True, gc=False):
     """A CDR's share of the balance."""
 
     id: str
@@ -94,7 +94,7 @@ class Moved(Struct, frozen=True, array_like=True):
     reasons: tuple[str, ...]
 
 
-class LedgerState(Struct, frozen=True, array_like=True):
+class LedgerState(Struct, frozen=True, array_like=True, gc=False):
     """The session fields that the balance needs, by last writer, and the CDRs by lowered id, in the order of arrival.
 
     `cdrs` has those that count elsewhere as well; `moved` says which, and where.

@@ -15,10 +15,10 @@ from schemas.events import (
     LocationPatched,
     LocationReplaced,
 )
-from schemas.types import Finding, Instant, date_time, identity, instant
+from schemas.types import Finding, Instant, date_time, identity
 from streams import location_tree as tree
 from streams.errors import Poison
-from streams.lastwriter import AHEAD_US
+from streams.lastwriter import AHEAD_US, instant_of
 from streams.location_tree import CONNECTOR, EVSE, LOCATION, Event, Node
 from streams.projection import Column, Fact, Key, Recorded, Table
 from streams.projections.facts import findings, findings_table
@@ -95,7 +95,7 @@ EVSE_STATUS: Final = Table(
 LOCATION_FINDINGS: Final = findings_table("location_findings")
 
 
-class _Header(Struct, frozen=True, array_like=True):
+class _Header(Struct, frozen=True, array_like=True, gc=False):
     """The state as the column `state` keeps it."""
 
     node: Node
@@ -105,7 +105,7 @@ class _Header(Struct, frozen=True, array_like=True):
     event_ids: tuple[bytes, ...]
 
 
-class LocationState(Struct, frozen=True):
+class LocationState(Struct, frozen=True, gc=False):
     """A Location's tree with when it was first servable and which events it has seen.
 
     `texts` has the served JSON of listed EVSEs by key and `columns` what rows need of the Location's own fields, so that an
@@ -129,12 +129,12 @@ class _Moved(NamedTuple):
     after: Node
 
 
-class _Coordinates(Struct, frozen=True):
+class _Coordinates(Struct, frozen=True, gc=False):
     latitude: str = ""
     longitude: str = ""
 
 
-class _Columns(Struct, frozen=True):
+class _Columns(Struct, frozen=True, gc=False):
     publish: bool = True
     name: str | None = None
     city: str = ""
@@ -378,7 +378,7 @@ def _statuses(recorded: Recorded) -> list[Fact]:
         if one.status is None:
             continue
         uid = envelope.key[1] if len(envelope.key) > 1 else one.uid
-        stated = instant(one.last_updated) if one.last_updated else envelope.last_updated
+        stated = instant_of(one.last_updated) if one.last_updated else envelope.last_updated
         row = (
             envelope.party,
             identity(envelope.key[0]),

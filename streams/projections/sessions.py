@@ -9,13 +9,14 @@ from msgspec import Raw, Struct
 
 from schemas.columns import DECIMAL, column_decimal
 from schemas.events import Document, Patch, SessionDeleted, SessionPatched, SessionReplaced
-from schemas.types import Finding, Instant, date_time, identity, instant
+from schemas.types import Finding, Instant, date_time, identity
 from streams.errors import Poison
 from streams.lastwriter import (
     AHEAD_US,
     LastWriter,
     Periods,
     Stamp,
+    instant_of,
     patched,
     periods_appended,
     periods_replaced,
@@ -83,7 +84,7 @@ SESSION_HISTORY: Final = Table(
 SESSION_FINDINGS: Final = findings_table("session_findings")
 
 
-class _Header(Struct, frozen=True, array_like=True):
+class _Header(Struct, frozen=True, array_like=True, gc=False):
     """The state beside the document, as the column `state` keeps it."""
 
     writer: LastWriter
@@ -97,7 +98,7 @@ class _Header(Struct, frozen=True, array_like=True):
     deleted: Stamp | None = None
 
 
-class SessionState(Struct, frozen=True):
+class SessionState(Struct, frozen=True, gc=False):
     """A Session with who wrote what. `fields` is the merged document, charging_periods included, `doc` its JSON."""
 
     fields: Document
@@ -141,6 +142,7 @@ _START: Final = "start_date_time"
 _BEGUN: Final = frozenset({b'"ACTIVE"', b'"COMPLETED"', b'"INVALID"'})
 """The statuses in which a Session's start is known: only PENDING says when it was created (OCPI 2.2.1 mod_sessions, object)."""
 _IDENTITY: Final = ("country_code", "party_id", "id")
+_NOT_PATCHED: Final = frozenset({*_IDENTITY, _PERIODS})
 _columns: Final = msgspec.json.Decoder(_Columns)
 _document: Final = msgspec.json.Decoder(Document)
 _header_decoder: Final = msgspec.msgpack.Decoder(_Header)
@@ -218,6 +220,8 @@ class Sessions:
             int(changed),
             after.doc,
         )
+        if not seen and not envelope.findings:
+            return after, (Fact(SESSION_HISTORY, history),)
         return after, [Fact(SESSION_HISTORY, history), *findings(SESSION_FINDINGS, recorded, envelope.key[0], seen)]
 
     def decode(self, key: Key, doc: bytes, state: bytes) -> SessionState:
@@ -237,13 +241,13 @@ class Sessions:
             identity(at.connector_id),
             at.auth_method,
             at.cdr_token.contract_id if at.cdr_token else "",
-            instant(at.start_date_time) if at.start_date_time else 0,
-            instant(at.end_date_time) if at.end_date_time else None,
+            instant_of(at.start_date_time) if at.start_date_time else 0,
+            instant_of(at.end_date_time) if at.end_date_time else None,
             column_decimal(at.kwh),
             at.currency,
             column_decimal(at.total_cost.before_taxes) if at.total_cost else None,
             header.addressed_to,
-            instant(at.last_updated) if at.last_updated else 0,
+            instant_of(at.last_updated) if at.last_updated else 0,
             header.first_seen,
             header.changed_at,
             doc,
@@ -309,7 +313,7 @@ def _patched(before: SessionState, patch: Patch, recorded: Recorded, seen: list[
     described = header.writer.base is not None
     if not described and header.parked >= PARKED:
         raise Poison(f"{PARKED} PATCHes of a Session are waiting for its PUT")
-    changes = {name: value for name, value in patch.set.items() if name not in _IDENTITY and name != _PERIODS}
+    changes = {name: value for name, value in patch.set.items() if name not in _NOT_PATCHED}
     periods, listed = header.periods, before.fields.get(_PERIODS)
     if _PERIODS in patch.set:
         periods, listed = periods_replaced(periods, listed, patch.set[_PERIODS], at)

@@ -13,10 +13,10 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Context, Decimal, localcontext
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import clickhouse_connect
 import clickhouse_connect.driver.httputil
@@ -59,7 +59,8 @@ _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _FORMAT: Final = re.compile(r"[A-Za-z0-9]+")
 _TEXTS: Final = frozenset({str, bytes, type(None)})
 _DECIMAL: Final = re.compile(r"(?:Nullable\()?Decimal\((\d+), (\d+)\)")
-_STRING: Final = re.compile(r"(?:LowCardinality\()?(?:Nullable\()?String")
+_LOW_CARDINALITY: Final = re.compile(r"^LowCardinality\((String|Nullable\(String\))\)$")
+_STRING: Final = re.compile(r"(?:Nullable\()?String")
 _DATE_TIME: Final = re.compile(r"(?:Nullable\()?DateTime64\(6")
 _ROW_ENCODING: Final = (TypeError, ValueError, AttributeError, ArithmeticError, struct.error, DataError)
 
@@ -277,7 +278,8 @@ class ClickHouseStore:
         if types is None:
             declared = {str(row[0]): str(row[1]) for row in client.query(f"DESCRIBE TABLE {table}").result_rows}
             try:
-                types = [get_from_name(declared[column]) for column in columns]
+                # ClickHouse makes a LowCardinality of plain texts itself, beside Python's work.
+                types = [get_from_name(_LOW_CARDINALITY.sub(r"\1", declared[column])) for column in columns]
             except KeyError as missing:
                 raise StoreError(f"{table} has no column {missing}", 16) from None
             self._types[table, columns] = types
@@ -440,18 +442,28 @@ def _column(name: str, kind: str, values: tuple[object, ...]) -> Sequence[object
     elif kind == "Array(String)":
         return [[_item(name, item) for item in _list(name, value)] for value in values]
     elif _DATE_TIME.match(kind):
-        for value in values:
-            if not (isinstance(value, int) and EARLIEST <= value <= LATEST) and not (value is None and kind.startswith("Nullable")):
+        for value in () if _are_instants(_stated(kind, values)) else _stated(kind, values):
+            if not isinstance(value, int) or not EARLIEST <= value <= LATEST:
                 raise ValueError(f"{name}: {value!r} is no instant from 1900 to 2261")
     elif match := _DECIMAL.match(kind):
         precision, scale = map(int, match.groups())
-        bound = 10 ** (precision - scale)
-        for value in values:
-            if value is None and kind.startswith("Nullable"):
-                continue
-            if not isinstance(value, Decimal | int) or not _fits(Decimal(value), bound, scale):
+        exact, unit = Context(prec=precision, traps=[Inexact, InvalidOperation]), Decimal(1).scaleb(-scale)
+        for value in _stated(kind, values):
+            if not isinstance(value, Decimal | int) or not _fits(Decimal(value), unit, exact):
                 raise ValueError(f"{name}: {value!r} does not fit Decimal({precision}, {scale}) exactly")
     return values
+
+
+def _stated(kind: str, values: tuple[object, ...]) -> Sequence[object]:
+    return [value for value in values if value is not None] if kind.startswith("Nullable") else values
+
+
+def _are_instants(values: Sequence[object]) -> bool:
+    """Whether all are, by a look at the least and the greatest; False says nothing."""
+    if set(map(type, values)) != {int}:
+        return not values
+    instants = cast("Sequence[int]", values)
+    return EARLIEST <= min(instants) <= max(instants) <= LATEST
 
 
 def _item(name: str, item: object) -> str:
@@ -462,11 +474,11 @@ def _item(name: str, item: object) -> str:
     return item
 
 
-def _fits(value: Decimal, bound: int, scale: int) -> bool:
-    if not value.is_finite() or abs(value) >= bound:
+def _fits(value: Decimal, unit: Decimal, exact: Context) -> bool:
+    try:
+        return not value.quantize(unit, context=exact).is_nan()
+    except (Inexact, InvalidOperation):
         return False
-    exponent = value.as_tuple().exponent
-    return isinstance(exponent, int) and (exponent >= -scale or value == value.quantize(Decimal(1).scaleb(-scale), context=_EXACT))
 
 
 def _list(name: str, value: object) -> Sequence[object]:
