@@ -3,14 +3,12 @@
 import base64
 import binascii
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from api.errors import Refusal, forbidden, unauthenticated
 from schemas.party import PartyRole, Role
-
-Side = Literal["SENDER", "RECEIVER"]
 
 IsOperator = Callable[[str], bool]
 """Tells whether a text is the operator's token, in constant time."""
@@ -19,12 +17,16 @@ _BASIC: Final = b'Basic realm="roamlog: any name, the operator token as password
 
 
 class Reader(Struct, frozen=True):
-    """A partner as a reader, in all its roles. It sees what its `owners` own, and what is addressed to one of `addressees`."""
+    """A partner as a reader, in all its roles. It sees what its `owners` own, and what is addressed to one of `addressees`.
+
+    `first` is the role that it plays where a connection has one alone (OCPI 2.1.1 and before).
+    """
 
     name: str
     owners: tuple[str, ...]
     addressees: tuple[str, ...]
     roles: frozenset[Role]
+    first: Role
 
     @property
     def sees_offers(self) -> bool:
@@ -59,7 +61,9 @@ def reader_of(name: str, roles: Sequence[PartyRole], parties: Collection[str] = 
     addressed = {role.party for role in roles if role.role != "CPO"}
     if any(role.role == "HUB" for role in roles):
         addressed |= set(parties)
-    return Reader(name, tuple(sorted(own | set(parties))), tuple(sorted(addressed)), frozenset(role.role for role in roles))
+    return Reader(
+        name, tuple(sorted(own | set(parties))), tuple(sorted(addressed)), frozenset(role.role for role in roles), roles[0].role
+    )
 
 
 class Gate:

@@ -13,10 +13,12 @@ from starlette.exceptions import HTTPException
 from api import analytics, docs, health
 from api.access import Authenticate, Gate, IsOperator
 from api.analytics import Analytics
+from api.clients import ClientReads, KnownClients
 from api.errors import Refusal, no_such_path, not_allowed
 from api.exchange import Answering, Endpoint, OcpiRoute, refusal_of
 from api.freshness import Freshness
 from api.lookup import DocumentLookup
+from api.lowering import Lowering
 from api.ocpi import ReceiverReads, SenderReads
 from api.pages import Pages
 from api.twins import Twins
@@ -31,8 +33,9 @@ from streams.ports import Clock, EventLog, LogUnavailable, Positions, ResultTooL
 class Outlet(Struct, frozen=True, kw_only=True):
     """What serving needs. `projections` are all that run, by name, with the topics that each folds.
 
-    `public_url` is where partners reach this house; `page_limit` the most objects on a page of an OCPI list; `read_wait_s`
-    how long reads wait for what was written before them.
+    `clients` are the parties that a hub may tell of, `is_hub` whether we are one. `public_url` is where partners reach this
+    house; `page_limit` the most objects on a page of an OCPI list; `read_wait_s` how long reads wait for what was written
+    before them.
     """
 
     store: TableStore
@@ -45,7 +48,9 @@ class Outlet(Struct, frozen=True, kw_only=True):
     lookup: DocumentLookup
     authenticate: Authenticate
     is_operator: IsOperator
+    clients: KnownClients
     public_url: str
+    is_hub: bool = False
     page_limit: int = 1000
     read_wait_s: float = 2.0
 
@@ -79,9 +84,12 @@ def add_routes(app: FastAPI, outlet: Outlet) -> None:
 
 def _ocpi(outlet: Outlet, gate: Gate, twins: Twins, freshness: Freshness) -> list[OcpiRoute]:
     pages, lookup, dialects = Pages(outlet.store, twins), outlet.lookup, outlet.dialects
-    sender = SenderReads(pages, lookup, freshness, dialects, public_url=outlet.public_url, cap=outlet.page_limit)
-    receiver = ReceiverReads(lookup, freshness, outlet.log.partitions, dialects)
-    versions = Versions(dialects, outlet.public_url)
+    url, cap, is_hub = outlet.public_url, outlet.page_limit, outlet.is_hub
+    lowering = Lowering(lookup, outlet.metrics)
+    clients = ClientReads(outlet.clients, public_url=url, cap=cap, is_hub=is_hub)
+    sender = SenderReads(pages, lookup, freshness, dialects, lowering, clients, public_url=url, cap=cap)
+    receiver = ReceiverReads(lookup, freshness, outlet.log.partitions, dialects, lowering, clients)
+    versions = Versions(dialects, url, is_hub=is_hub)
 
     def endpoint(interface: str, answering: Answering) -> Endpoint:
         return Endpoint(interface, gate, outlet.clock, outlet.metrics, answering)

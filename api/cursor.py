@@ -21,11 +21,15 @@ _Id = Annotated[str, Meta(max_length=1024)]
 
 
 class Window(Struct, frozen=True, array_like=True):
-    """Which changes a list is asked for: `[date_from, date_to)`; `strict` is the letter of the specification."""
+    """Which changes a list is asked for: `[date_from, date_to)`; `strict` is the letter of the specification.
+
+    `by_start`: the interval is that of their start_date_time instead (OCPI 2.0).
+    """
 
     date_from: _Instant = EARLIEST
     date_to: _Instant = LATEST
     strict: bool = False
+    by_start: bool = False
 
 
 class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

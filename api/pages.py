@@ -1,7 +1,7 @@
 """Pages of objects in the order in which they came, read by key and not by number: page 3,000 costs what page 1 costs."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -34,6 +34,10 @@ CHANGED: Final = """last_updated < fromUnixTimestamp64Micro({date_to:Int64}, 'UT
     OR changed_at >= fromUnixTimestamp64Micro({arrived_from:Int64}, 'UTC')
    AND changed_at < fromUnixTimestamp64Micro({date_to:Int64}, 'UTC'))"""
 
+# Before OCPI 2.1.1 objects do not say when they changed, so a window is one of starts, which do not move.
+STARTED: Final = """start_date_time >= fromUnixTimestamp64Micro({date_from:Int64}, 'UTC')
+  AND start_date_time < fromUnixTimestamp64Micro({date_to:Int64}, 'UTC')"""
+
 # ClickHouse sorts the keys of all rows that match and then reads the documents of one page only ("lazy materialisation");
 # unless told otherwise it does so for small pages alone, and for others reads every document of the table. While it sorts
 # it counts, too: FORMAT JSONCompact says what a query of its own would have to find out.
@@ -45,47 +49,58 @@ ONCE: Final = """query_plan_optimize_lazy_materialization = 1,
 NO_TWINS: Final = "(party, cdr_id, charging_key) NOT IN {twins:Array(Tuple(String, String, String))}"
 
 
-def _page(table: str, key: Mapping[str, str], where: str) -> str:
-    """Return the statement of a page; `key` maps the key's columns to their parameters, all names are ours."""
-    columns = ", ".join(key)
-    place = ", ".join(f"{{{parameter}:String}}" for parameter in key.values())
-    return f"""
-SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [{", ".join(f"toString({column})" for column in key)}] AS key
-FROM {table}
+class Statements(NamedTuple):
+    """A list's page, and how many objects the whole list has."""
+
+    page: str
+    total: str
+
+
+class Source(Struct, frozen=True):
+    """Where a module's list is read: its projection, the topic that the projection folds, and what a reader may see.
+
+    `key` maps the columns of the key to their parameters, in the order of the list.
+    """
+
+    projection: str
+    topic: str
+    where: str
+    key: Mapping[str, str]
+
+    @property
+    def page(self) -> str:
+        """The statement of a page of what changed in a window."""
+        return statements(self, Window()).page
+
+
+def statements(source: Source, window: Window, representable: str = "1") -> Statements:
+    """Return the statements for a window; what is not `representable`, a condition of ours, is in neither."""
+    within = STARTED if window.by_start else CHANGED
+    where = source.where if representable == "1" else f"{source.where} AND {representable}"
+    columns = ", ".join(source.key)
+    place = ", ".join(f"{{{parameter}:String}}" for parameter in source.key.values())
+    page = f"""
+SELECT toUnixTimestamp64Micro(first_seen) AS seen, doc, [{", ".join(f"toString({column})" for column in source.key)}] AS key
+FROM {source.projection}
 WHERE {where}
-  AND {CHANGED}
+  AND {within}
   AND first_seen >= fromUnixTimestamp64Micro({{after:Int64}}, 'UTC')
   AND (first_seen, {columns}) > (fromUnixTimestamp64Micro({{after:Int64}}, 'UTC'), {place})
 ORDER BY first_seen, {columns}
 LIMIT {{limit:UInt64}} OFFSET {{offset:UInt64}}
 SETTINGS {ONCE}
 """
-
-
-def _count(table: str, where: str) -> str:
-    return f"""
+    count = f"""
 SELECT count()
-FROM {table}
+FROM {source.projection}
 WHERE {where}
-  AND {CHANGED}
+  AND {within}
 """
-
-
-class Source(Struct, frozen=True):
-    """Where a module's list is read: its projection, the topic that the projection folds, the two statements.
-
-    `key` names the parameters of the key's parts, in the order of the list.
-    """
-
-    projection: str
-    topic: str
-    page: str
-    count: str
-    key: tuple[str, ...]
+    return Statements(page, count)
 
 
 def _source(projection: str, topic: str, where: str, **key: str) -> Source:
-    return Source(projection, topic, _page(projection, key, where), _count(projection, where), tuple(key.values()))
+    return Source(projection, topic, where, key)
 
 
 SOURCES: Final = {
@@ -120,30 +135,35 @@ class Pages:
         self._store = store
         self._twins = twins
 
-    async def read(self, module: Module, reader: Reader, query: ListQuery, until: Instant) -> Page:
+    async def read(self, module: Module, reader: Reader, query: ListQuery, until: Instant, representable: str = "1") -> Page:
         """Return a page of the list that ends at `until` (W): the first page's, which the cursor carries.
 
+        What is not `representable`, a condition of ours, is neither listed nor counted.
         Up to W nothing can come to stand before an object that was listed. What came after W is counted, and stands on the
         last page as far as it fits there; for the rest the next crawl looks. Raises StoreUnavailable.
         """
         source, cursor = SOURCES[module], query.cursor
+        sql = statements(source, query.window, representable)
         common = _window(module, reader, query.window)
+        if "{at:" in representable:
+            common["at"] = until
         if module is Module.CDRS:
             common["twins"] = await self._twins.hidden(refresh=cursor is None)
         follows = cursor is not None and cursor.offset == query.offset
         total: int | None = None if cursor is None else cursor.total
         if not follows and query.offset:
             # By number: the list must be counted first, lest a far offset sorts the table for nothing.
-            total = await self._count(source, common) if total is None else total
+            total = await self._count(sql.total, common) if total is None else total
             if query.offset >= total:
                 return Page([], total, None)
         place = cursor if follows else None
+        parameters = ("after", *source.key.values())
         after = (EARLIEST, *("" for _ in source.key)) if place is None else (place.first_seen, *place.key)
         answer = await self._store.query_bytes(
-            source.page,
+            sql.page,
             "JSONCompact",
             common
-            | dict(zip(("after", *source.key), after, strict=True))
+            | dict(zip(parameters, after, strict=True))
             | {"limit": query.limit + 1, "offset": 0 if follows else query.offset},
         )
         found = _decode(answer)
@@ -155,8 +175,8 @@ class Pages:
             following = Cursor(module, query.window, until, total, end, kept[-1].first_seen, kept[-1].key)
         return Page([row.document.encode() for row in kept], total, following)
 
-    async def _count(self, source: Source, common: dict[str, object]) -> int:
-        ((count,),) = await self._store.query(source.count, common)
+    async def _count(self, sql: str, common: dict[str, object]) -> int:
+        ((count,),) = await self._store.query(sql, common)
         if not isinstance(count, int):
             raise TypeError(f"ClickHouse gave {count!r} where it counts")
         return count
@@ -181,8 +201,9 @@ def _window(module: Module, reader: Reader, window: Window) -> dict[str, object]
         "owners": list(reader.owners),
         "date_from": window.date_from,
         "date_to": window.date_to,
-        "arrived_from": LATEST if window.strict else widened,
     }
+    if not window.by_start:
+        common["arrived_from"] = LATEST if window.strict else widened
     match module:
         case Module.SESSIONS | Module.CDRS:
             return common | {"addressees": list(reader.addressees)}

@@ -12,12 +12,14 @@ from msgspec import Struct
 from api import cursor as cursors
 from api.cursor import BadCursor, Cursor, Window
 from api.errors import invalid
+from schemas.ocpi.interface import Listing
 from schemas.types import EARLIEST, LATEST, Instant, Module, instant
 
 MOST: Final = 10**18
 """A larger limit or offset means the same as this one."""
 
-_KNOWN: Final = ("date_from", "date_to", "offset", "limit", "cursor", "strict_windows")
+_DATES: Final = ("date_from", "date_to", "strict_windows")
+_KNOWN: Final = (*_DATES, "offset", "limit", "cursor")
 _COUNT: Final = re.compile(r"[0-9]+")
 _YEAR: Final = re.compile(r"(\d{4})(-.*)", re.DOTALL)
 _SWITCH: Final = {"1": True, "true": True, "0": False, "false": False}
@@ -43,24 +45,30 @@ class ListQuery(Struct, frozen=True):
         return "&".join(f"{name}={quote(value, safe=':')}" for name, value in parts)
 
 
-def list_query(module: Module, query: bytes, cap: int, *, needs_date_from: bool) -> ListQuery:
+def list_query(module: Module | None, query: bytes, cap: int, listing: Listing) -> ListQuery:
     """Return the query of a list; raises Refusal (OCPI 2001).
 
-    `cap` is the most objects on a page, and what a client without a `limit` gets. A limit of 0 is refused: its page would
-    be empty and not the last one, so a client would follow its `Link` for ever.
+    `listing` says what the version's dates mean; a list that takes none ignores them. Without a `module` it has no cursors.
+    `cap` is the most objects on a page, and what a client without a `limit` gets. A limit of 0 is refused: its page would be
+    empty and not the last one, so a client would follow its `Link` for ever.
     """
     given = _given(query)
+    if listing.selects is None:
+        given = {name: value for name, value in given.items() if name not in _DATES}
     window = Window(
-        _bound("date_from", given, EARLIEST), _bound("date_to", given, LATEST), _switch(given.get("strict_windows", "0"))
+        _bound("date_from", given, EARLIEST),
+        _bound("date_to", given, LATEST),
+        _switch(given.get("strict_windows", "0")),
+        listing.selects == "start_date_time",
     )
-    if needs_date_from and "date_from" not in given:
+    if listing.needs_date_from and "date_from" not in given:
         raise invalid(f"GET {module} needs date_from")
     limit = min(_count("limit", given, cap), cap)
     if limit == 0:
         raise invalid("limit must be 1 or more")
     cursor = _cursor(given["cursor"], module, window) if "cursor" in given else None
     offset = _count("offset", given, cursor.offset if cursor else 0)
-    filters = tuple((name, given[name]) for name in ("date_from", "date_to", "strict_windows") if name in given)
+    filters = tuple((name, given[name]) for name in _DATES if name in given)
     return ListQuery(window, limit, offset, cursor, filters)
 
 
@@ -115,7 +123,7 @@ def _switch(text: str) -> bool:
     return _SWITCH[text]
 
 
-def _cursor(text: str, module: Module, window: Window) -> Cursor:
+def _cursor(text: str, module: Module | None, window: Window) -> Cursor:
     try:
         cursor = cursors.decode(text)
     except BadCursor as fault:

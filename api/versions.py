@@ -1,29 +1,20 @@
 """Which OCPI versions we speak, and the endpoints of one of them for the partner that asks."""
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from api.access import Side
+from api.access import Reader
 from api.errors import Refusal, no_such_path, not_allowed, not_spoken
 from api.exchange import Answer, Asked
 from schemas.ocpi.dialect import Dialect
+from schemas.ocpi.interface import HUBCLIENTINFO, OWNERS, Interface, Side, interface, side_of
 from schemas.party import Role
 from schemas.types import Module
 
-OFFERED: Final[Mapping[Side, tuple[Module, ...]]] = {"SENDER": tuple(Module), "RECEIVER": tuple(Module)}
-"""The modules of each of our interfaces."""
-
-OWNERS: Final[Mapping[Module, Role]] = {
-    Module.LOCATIONS: "CPO",
-    Module.SESSIONS: "CPO",
-    Module.CDRS: "CPO",
-    Module.TARIFFS: "CPO",
-    Module.TOKENS: "EMSP",
-}
-"""In which role a party owns a module's objects (OCPI 2.2.1, "Data owner" of each module)."""
+SIDES: Final[tuple[Side, ...]] = ("RECEIVER", "SENDER")
 
 
 class Version(Struct, frozen=True):
@@ -34,11 +25,11 @@ class Version(Struct, frozen=True):
 
 
 class Offered(Struct, frozen=True):
-    """OCPI 2.2.1 version_information_endpoint, Endpoint class."""
+    """OCPI 2.2.1 version_information_endpoint, Endpoint class; before 2.2 it has no role."""
 
     identifier: str
-    role: Side
     url: str
+    role: Side | UnsetType = UNSET
 
 
 class VersionDetails(Struct, frozen=True):
@@ -49,10 +40,14 @@ class VersionDetails(Struct, frozen=True):
 
 
 class Versions:
-    """Answers `/ocpi/versions` and `/ocpi/{version}`. `public_url` is where partners reach this house."""
+    """Answers `/ocpi/versions` and `/ocpi/{version}`. `public_url` is where partners reach this house.
 
-    def __init__(self, dialects: Mapping[str, Dialect], public_url: str) -> None:
+    `is_hub`: we tell partners of each other (hubclientinfo).
+    """
+
+    def __init__(self, dialects: Mapping[str, Dialect], public_url: str, *, is_hub: bool = False) -> None:
         self._dialects = dialects
+        self._is_hub = is_hub
         self._base = f"{public_url.rstrip('/')}/ocpi"
 
     async def __call__(self, asked: Asked) -> Answer:
@@ -65,20 +60,25 @@ class Versions:
         if version == "versions":
             data = _encode([Version(spoken, f"{self._base}/{spoken}") for spoken in self._dialects])
         elif version in self._dialects:
-            data = _encode(VersionDetails(version, self._endpoints(version, asked.reader.roles)))
+            data = _encode(VersionDetails(version, list(self._endpoints(interface(version), asked.reader))))
         else:
             raise not_spoken(version)
         if asked.method != "GET":
             raise not_allowed(asked.method, "GET")
         return Answer(data, [])
 
-    def _endpoints(self, version: str, roles: Collection[Role]) -> list[Offered]:
-        return [
-            Offered(module.value, side, f"{self._base}/{version}/{side.lower()}/{module.value}")
-            for side, modules in sorted(OFFERED.items())
-            for module in modules
-            if is_offered(side, module, roles)
-        ]
+    def _endpoints(self, version: Interface, reader: Reader) -> Iterator[Offered]:
+        base = f"{self._base}/{version.version}"
+        if not version.has_roles:
+            for module in Module:
+                yield Offered(module.value, f"{base}/{side_of(reader.first, module).lower()}/{module.value}")
+            return
+        for side in SIDES:
+            named = [module.value for module in Module if is_offered(side, module, reader.roles)]
+            if version.tells_clients and (self._is_hub if side == "SENDER" else "HUB" in reader.roles):
+                named.append(HUBCLIENTINFO)
+            for name in named:
+                yield Offered(name, f"{base}/{side.lower()}/{name}", side)
 
 
 def is_offered(side: Side, module: Module, roles: Collection[Role]) -> bool:
@@ -93,12 +93,19 @@ def is_offered(side: Side, module: Module, roles: Collection[Role]) -> bool:
     return any(role != owner for role in roles)
 
 
-def spoken(dialects: Mapping[str, Dialect], version: str) -> Dialect:
-    """Return the dialect of a version; raises Refusal."""
+class Spoken(NamedTuple):
+    """A version: what its objects look like, and what its requests do."""
+
+    dialect: Dialect
+    interface: Interface
+
+
+def spoken(dialects: Mapping[str, Dialect], version: str) -> Spoken:
+    """Return a version; raises Refusal."""
     dialect = dialects.get(version)
     if dialect is None:
         raise not_spoken(version)
-    return dialect
+    return Spoken(dialect, interface(version))
 
 
 def unknown_module(version: str, side: Side, module: str) -> Refusal:

@@ -8,15 +8,28 @@ from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest import auth
 from ingest.errors import InvalidPartner, PartnerConflict, UnknownPartner
 from schemas import envelope as envelopes
 from schemas.events import Envelope
-from schemas.party import MODULE, ROLES, TYPES, PartnerAdded, PartnerEvent, PartnerRemoved, PartyRole, partner_event_of
-from schemas.types import Instant
+from schemas.ocpi.interface import interface
+from schemas.party import (
+    MODULE,
+    ROLES,
+    TYPES,
+    Client,
+    ClientReplaced,
+    PartnerAdded,
+    PartnerEvent,
+    PartnerRemoved,
+    PartyRole,
+    partner_event_of,
+)
+from schemas.types import Instant, party_of
 from streams.ports import Clock, Entry, EventLog, LogUnavailable, Record, TopicPartition
-from streams.topics import PARTNERS
+from streams.topics import PARTNERS, record_key
 
 RESERVED: Final = frozenset({"linker", "load", "operator"})
 """Names of connections that no partner may have, because envelopes use them for the operator's own acts, and for ours."""
@@ -55,6 +68,8 @@ class Partners(Struct, frozen=True):
     connections: dict[str, Connection] = {}
     bound: dict[str, str] = {}
     texts: dict[str, tuple[str, int]] = {}
+    clients: dict[tuple[str, str, str], Client] = {}
+    """By hub ('' for ourselves), party and role."""
 
 
 class Issued(NamedTuple):
@@ -83,17 +98,61 @@ def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
             if any(text in partners.texts for text in token_hashes):
                 raise PartnerConflict("the token, or an encoding of it, is another partner's; choose another")
             connection = Connection(name, roles, version, allowed, at, frozenset(own.union(allowed)))
-            return Partners(
-                {**partners.connections, name: connection},
-                {**partners.bound, **dict.fromkeys(own, name)},
-                {**partners.texts, **{text: (name, form) for form, text in enumerate(token_hashes)}},
+            clients = dict(partners.clients)
+            for role in roles:
+                _note(clients, Client(role.country_code, role.party_id, role.role, "CONNECTED", at, at))
+            return _behind_hubs(
+                Partners(
+                    {**partners.connections, name: connection},
+                    {**partners.bound, **dict.fromkeys(own, name)},
+                    {**partners.texts, **{text: (name, form) for form, text in enumerate(token_hashes)}},
+                    clients,
+                )
             )
         case PartnerRemoved(name):
-            return Partners(
-                {known: connection for known, connection in partners.connections.items() if known != name},
-                {party: owner for party, owner in partners.bound.items() if owner != name},
-                {text: owner for text, owner in partners.texts.items() if owner[0] != name},
+            gone = partners.connections.get(name)
+            own = set() if gone is None else {role.party for role in gone.roles}
+            clients = {
+                key: replace(client, status="SUSPENDED", last_updated=at)
+                if client.hub == name or (not client.hub and client.party in own)
+                else client
+                for key, client in partners.clients.items()
+            }
+            return _behind_hubs(
+                Partners(
+                    {known: connection for known, connection in partners.connections.items() if known != name},
+                    {party: owner for party, owner in partners.bound.items() if owner != name},
+                    {text: owner for text, owner in partners.texts.items() if owner[0] != name},
+                    clients,
+                )
             )
+        case ClientReplaced(hub, country_code, party_id, role_name, status, last_updated, document):
+            clients = dict(partners.clients)
+            told = Client(country_code, party_id, role_name, status, last_updated, at, hub, bytes(document))
+            _note(clients, told)
+            return _behind_hubs(replace(partners, clients=clients))
+
+
+def _note(clients: dict[tuple[str, str, str], Client], client: Client) -> None:
+    """Take what is said of a client, where nothing newer has been said."""
+    key = (client.hub, client.party, client.role)
+    before = clients.get(key)
+    if before is None:
+        clients[key] = client
+    elif client.last_updated >= before.last_updated:
+        clients[key] = replace(client, first_seen=before.first_seen)
+
+
+def _behind_hubs(partners: Partners) -> Partners:
+    """Return the partners with each hub writing for whom it has told of; who is connected directly speaks for itself."""
+    connections = dict(partners.connections)
+    for name, connection in connections.items():
+        if connection.is_hub:
+            told = {one.party for one in partners.clients.values() if one.hub == name and one.status != "SUSPENDED"}
+            behind = {party for party in told if partners.bound.get(party, name) == name}
+            own = {role.party for role in connection.roles}
+            connections[name] = replace(connection, parties=frozenset(own.union(connection.allowed, behind)))
+    return replace(partners, connections=connections)
 
 
 def party_roles(parties: Iterable[str], roles: Iterable[str]) -> tuple[PartyRole, ...]:
@@ -135,6 +194,21 @@ class PartnerRegistry:
     def get(self, name: str) -> Connection | None:
         """Return the connection of that name."""
         return self._partners.connections.get(name)
+
+    def clients(self) -> Sequence[Client]:
+        """Return every party that is a client of ours or of a hub, as it now is, the one that came first in front."""
+        return sorted(self._partners.clients.values(), key=lambda one: (one.first_seen, one.hub, one.party, one.role))
+
+    async def tell(self, client: ClientReplaced, circumstances: Envelope) -> bool:
+        """Return whether it is new, once what a hub said of a client is folded; raises LogUnavailable.
+
+        `circumstances` is an envelope with all but the event.
+        """
+        await self.catch_up()
+        party = party_of(client.country_code, client.party_id)
+        is_new = (client.hub, party, client.role) not in self._partners.clients
+        await self._append(replace(circumstances, payload=msgspec.json.encode(client)), record_key(party, client.role))
+        return is_new
 
     def encoding(self, name: str) -> str | None:
         """Return the form (`auth.FORMS`) in which the partner last presented its token to this process."""
@@ -182,12 +256,14 @@ class PartnerRegistry:
             raise InvalidPartner(f"{name[:80]!r} cannot name a partner: {rule}")
         if not _VERSION.fullmatch(version):
             raise InvalidPartner(f"{version!r} is no OCPI version")
+        if not interface(version).has_roles and len(roles) > 1:
+            raise InvalidPartner(f"a connection of OCPI {version} has one party in one role; add another partner for each other")
         given = auth.new_token() if token is None else auth.checked(token)
         extra = tuple(dict.fromkeys("*".join(_party(party)) for party in allowed))
         event = PartnerAdded(name, tuple(roles), version, auth.hashes(self._pepper, given), extra)
         await self.catch_up()
         fold(self._partners, event, 0)  # a conflict that is known beforehand need not be in the log
-        await self._append(event, roles[0].party)
+        await self._said(event, roles[0].party)
         return Issued(self._partners.connections[name], given)
 
     async def remove(self, name: str) -> Connection:
@@ -196,7 +272,7 @@ class PartnerRegistry:
         connection = self._partners.connections.get(name)
         if connection is None:
             raise UnknownPartner(f"no partner is called {name}")
-        await self._append(PartnerRemoved(name), connection.roles[0].party)
+        await self._said(PartnerRemoved(name), connection.roles[0].party)
         return connection
 
     async def catch_up(self) -> None:
@@ -213,12 +289,11 @@ class PartnerRegistry:
             except LogUnavailable:
                 await asyncio.sleep(1.0)
 
-    async def _append(self, event: PartnerEvent, party: str) -> None:
-        event_id = secrets.token_bytes(16)
-        tag = "partner.added" if isinstance(event, PartnerAdded) else "partner.removed"
+    async def _said(self, event: PartnerAdded | PartnerRemoved, party: str) -> None:
+        """Append what an operator said of a partner."""
         envelope = Envelope(
-            event_id=event_id,
-            type=tag,
+            event_id=secrets.token_bytes(16),
+            type="partner.added" if isinstance(event, PartnerAdded) else "partner.removed",
             module=MODULE,
             origin="load",
             connection="operator",
@@ -231,15 +306,19 @@ class PartnerRegistry:
             last_updated=None,
             payload=msgspec.json.encode(event),
         )
-        self._lost[event_id] = None
+        await self._append(envelope, event.name.encode())
+
+    async def _append(self, envelope: Envelope, key: bytes) -> None:
+        """Return once the event is folded; raises PartnerConflict where it lost, or LogUnavailable."""
+        self._lost[envelope.event_id] = None
         try:
-            (position,) = await self._log.append([Entry(PARTNERS, event.name.encode(), envelopes.encode(envelope))])
+            (position,) = await self._log.append([Entry(PARTNERS, key, envelopes.encode(envelope))])
             while self._next <= position.offset:
                 await self._read(wait_s=1.0)
-            if conflict := self._lost[event_id]:
+            if conflict := self._lost[envelope.event_id]:
                 raise conflict
         finally:
-            del self._lost[event_id]
+            del self._lost[envelope.event_id]
 
     async def _read(self, wait_s: float) -> None:
         found = await self._log.fetch({_LANE: self._next}, max_records=1000, wait_s=wait_s)

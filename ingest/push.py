@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from ingest.admission import LONG_BYTES, Admitted, Circumstances, Key, NotOwned, admit, below, spelled
+from ingest.clients import Clients
 from ingest.contracts import Contracts, Lookup
 from ingest.existence import Documents, Existence
 from ingest.requests import (
@@ -38,7 +39,7 @@ from ingest.requests import (
 )
 from schemas.events import Document
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
-from schemas.ocpi.interface import RFID, TOKEN_TYPES, Interface
+from schemas.ocpi.interface import HUBCLIENTINFO, RFID, TOKEN_TYPES, Interface
 from schemas.types import Finding, Module, Verb, identity, instant, party_of
 from streams.metrics import Metrics
 from streams.ports import (
@@ -72,7 +73,7 @@ _CDRS: Final = Module.CDRS
 _TOKENS: Final = Module.TOKENS
 _LOCATIONS: Final = Module.LOCATIONS.value
 _BY_NAME: Final = {module.value: module for module in Module}
-_MODULES: Final = frozenset(_BY_NAME)
+_MODULES: Final = frozenset({*_BY_NAME, HUBCLIENTINFO})
 _MOST_SEGMENTS: Final = {module: 5 if module is Module.LOCATIONS else 3 for module in Module}
 _FORMS: Final = {
     Module.LOCATIONS: "a Location is at locations/{country_code}/{party_id}/{location_id}, below it /{evse_uid}/{connector_id}",
@@ -103,10 +104,12 @@ class Push:
         lookup: Lookup,
         positions: Positions,
         metrics: Metrics,
+        clients: Clients,
         public_url: str,
         patch_wait_s: float = 2.0,
     ) -> None:
         self._log = log
+        self._clients = clients
         self._spoken = spoken(dialects)
         self._contracts = Contracts(lookup, clock)
         self._clock = clock
@@ -144,6 +147,8 @@ class Push:
             return self._cdr(request, spoken)
         if module is not None:
             return self._object(request, spoken, module)
+        if request.module == HUBCLIENTINFO and spoken.interface.tells_clients:
+            return self._clients.put(request, spoken)
         raise Refusal(Answer(404, 2000, f"OCPI {request.version} has no Receiver interface {request.module[:40]!r} here"))
 
     def append(self, admitted: Admitted) -> Awaitable[Answer]:

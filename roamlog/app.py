@@ -27,7 +27,9 @@ def application(node: Node, public_url: str) -> ASGIApp:
         lookup=tables.lookup,
         authenticate=_Readers(node),
         is_operator=node.secrets.is_operator,
+        clients=node.registry.clients,
         public_url=public_url,
+        is_hub=bool(node.settings.hub_party_id),
         page_limit=node.settings.page_limit,
         read_wait_s=node.settings.read_wait_s,
     )

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 from api.lookup import DocumentLookup
 from ingest import secrets
+from ingest.clients import Clients
 from ingest.errors import UnsafeSecrets
 from ingest.existence import Existence
 from ingest.partners import PartnerRegistry
@@ -23,7 +24,8 @@ from schemas.ocpi.dialect import Dialect
 from schemas.ocpi.discovery import discover
 from streams.catalogue import projections
 from streams.clock import SystemClock
-from streams.logs.local import LocalLog, LogDamaged, LogInUse, LogMismatch
+from streams.logs.lanes import LogMismatch
+from streams.logs.local import LocalLog, LogDamaged, LogInUse
 from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable, Position, StoreDamaged, StoreUnavailable
 from streams.runtimes.embedded import Embedded
@@ -139,6 +141,7 @@ class Node:
                 lookup=lookup,
                 positions=runtime.progress,
                 metrics=self.metrics,
+                clients=Clients(self.registry, self.clock),
                 public_url=public_url,
                 patch_wait_s=self.settings.patch_wait_s,
             )

@@ -34,6 +34,15 @@ def _roles(text: object) -> object:
     return tuple(found)
 
 
+def _party(text: object) -> object:
+    if not isinstance(text, str) or not text:
+        return text
+    try:
+        return party_roles([text], ["HUB"])[0].party
+    except InvalidPartner as fault:
+        raise ValueError(str(fault)) from fault
+
+
 def _url(text: object) -> object:
     if isinstance(text, str) and text:
         scheme, separator, rest = text.partition("://")
@@ -61,6 +70,11 @@ class Settings(BaseSettings):
         party_roles(["ZZ*RML"], ["CPO", "EMSP"]),
         description="our own parties and roles in OCPI",
         examples=["a list such as NL*TNM:CPO,NL*TNM:EMSP"],
+    )
+    hub_party_id: Annotated[str, BeforeValidator(_party)] = Field(
+        "",
+        description="our country code and party id as a hub, which tells its partners of each other; by default none is told",
+        examples=["a party such as NL*HUB"],
     )
     body_limit_bytes: int = Field(
         4 * MIB,

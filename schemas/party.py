@@ -1,12 +1,13 @@
-"""Who is connected: the roles of a partner and the events that add and remove one (topic ocpi.partners)."""
+"""Who is connected, directly or behind a hub: the roles of a partner and the events that say so (topic ocpi.partners)."""
 
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from schemas.events import Envelope, UnknownEvent
-from schemas.types import party_of
+from schemas.ocpi.clientinfo import ConnectionStatus
+from schemas.types import Instant, party_of
 
 Role = Literal["CPO", "EMSP", "HUB", "NSP", "NAP", "SCSP", "OTHER"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -49,11 +50,44 @@ class PartnerRemoved(Struct, frozen=True, tag="partner.removed"):
     name: str
 
 
-PartnerEvent: TypeAlias = PartnerAdded | PartnerRemoved
+class ClientReplaced(Struct, frozen=True, tag="clientinfo.replaced"):
+    """A hub said how a party behind it is (OCPI 2.2.1 mod_hub_client_info); `document` is the ClientInfo as received."""
 
-TYPES: Final = frozenset({"partner.added", "partner.removed"})
+    hub: str
+    country_code: str
+    party_id: str
+    role: str
+    status: ConnectionStatus
+    last_updated: Instant
+    document: Raw
 
-_decoder: Final[msgspec.json.Decoder[PartnerEvent]] = msgspec.json.Decoder(PartnerAdded | PartnerRemoved)
+
+class Client(Struct, frozen=True):
+    """How a party is as a client of a hub: of `hub` (the name of a connection), of ourselves where it is ''.
+
+    `document` is the ClientInfo as the hub wrote it, empty where nobody did.
+    """
+
+    country_code: str
+    party_id: str
+    role: str
+    status: ConnectionStatus
+    last_updated: Instant
+    first_seen: Instant
+    hub: str = ""
+    document: bytes = b""
+
+    @property
+    def party(self) -> str:
+        """The party as `NL*TNM`."""
+        return party_of(self.country_code, self.party_id)
+
+
+PartnerEvent: TypeAlias = PartnerAdded | PartnerRemoved | ClientReplaced
+
+TYPES: Final = frozenset({"partner.added", "partner.removed", "clientinfo.replaced"})
+
+_decoder: Final[msgspec.json.Decoder[PartnerEvent]] = msgspec.json.Decoder(PartnerAdded | PartnerRemoved | ClientReplaced)
 
 
 def partner_event_of(envelope: Envelope) -> PartnerEvent:

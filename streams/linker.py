@@ -7,12 +7,11 @@ anywhere repeats work and changes nothing.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -20,13 +19,14 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from schemas import envelope as envelopes
 from schemas.events import Envelope
 from schemas.link import Doubt, Link, encode
-from schemas.types import Finding, Instant, Module, identity
+from schemas.types import Finding, Module, identity
+from streams.claims import Claimed, Claims, Key, Original, Row, Told
 from streams.generations import Generation, Generations, Reached
-from streams.links import Candidate, Claim, link
+from streams.links import link
 from streams.metrics import Metrics
 from streams.ports import Clock, Entry, EventLog, LogUnavailable, Record, StoreDamaged, StoreUnavailable, TableStore, TopicPartition
 from streams.progress import Progress
-from streams.projections.cdrs import CdrColumns, charging_key
+from streams.projections.cdrs import charging_key
 from streams.topics import CHARGING, record_key
 
 CONNECTION: Final = "linker"
@@ -36,138 +36,20 @@ STAGE: Final = "links"
 READS: Final = ("sessions", "cdrs", "ledger")
 """The projections whose tables are asked; what they have not folded yet is not looked at."""
 
-RECORDS: Final = 2_000
+RECORDS: Final = 10_000
 CLAIMS: Final = 500
 """How many CDRs are looked at with one set of questions to the tables."""
 
 EVERY_S: Final = 0.5
 """How long CDRs gather: the questions scan, and cost the same for one CDR as for hundreds."""
 
+REST: Final = 3
+"""How many times as long as it worked it rests: nobody waits for a link, and pushes and folds want the machine."""
+
 AWAITED: Final = 100_000
 """Of how many credits without their CDR it is remembered that they wait."""
 
-Key = tuple[str, str, str]
-"""The party, the CDR's id (lowered), its own key in the log."""
-
-_KEYS: Final = "{keys:Array(Tuple(String, String, String))}"
-
-_ROWS: Final = f"""
-SELECT party, cdr_id, charging_key, session_id, credit, credit_reference_id, location_id, evse_uid,
-    start_date_time, end_date_time, first_seen, addressed_to, doc
-FROM cdrs
-WHERE (party, cdr_id, charging_key) IN {_KEYS}
-"""
-
-_ORIGINALS: Final = """
-SELECT party, cdr_id, charging_key, session_id, credit
-FROM cdrs
-WHERE (party, cdr_id) IN {originals:Array(Tuple(String, String))}
-ORDER BY first_seen DESC
-"""
-
-_LEDGER: Final = """
-SELECT party, charging_key, doc
-FROM ledger
-WHERE (party, charging_key) IN {keys:Array(Tuple(String, String))}
-"""
-
-_CANDIDATES: Final = """
-SELECT DISTINCT
-    s.party, s.session_id, s.contract_id, JSONExtractString(s.doc, 'cdr_token', 'uid'), s.location_id, s.evse_uid,
-    s.start_date_time, s.end_date_time
-FROM
-(
-    SELECT party, session_id, contract_id, location_id, evse_uid, start_date_time, end_date_time, doc
-    FROM sessions
-    WHERE served = 1 AND status != 'INVALID' AND (party, location_id) IN {places:Array(Tuple(String, String))}
-) AS s
-INNER JOIN
-(
-    SELECT claim.1 AS party, claim.2 AS location_id, claim.3 AS starts, claim.4 AS ends
-    FROM (SELECT arrayJoin({claims:Array(Tuple(String, String, Int64, Int64))}) AS claim)
-) AS c ON c.party = s.party AND c.location_id = s.location_id
-WHERE toUnixTimestamp64Micro(s.start_date_time) <= c.ends
-  AND ifNull(toUnixTimestamp64Micro(s.end_date_time), c.ends) >= c.starts
-"""
-
-_ORPHANS: Final = """(party, charging_key) IN (SELECT party, charging_key FROM ledger WHERE orphans > 0)"""
-
-_TOUCHED: Final = f"""
-SELECT DISTINCT c.party, c.cdr_id, c.charging_key
-FROM
-(
-    SELECT party, cdr_id, charging_key, location_id, start_date_time, end_date_time
-    FROM cdrs
-    WHERE session_id = '' AND credit = 0 AND {_ORPHANS}
-) AS c
-INNER JOIN
-(
-    SELECT party, location_id, start_date_time, end_date_time
-    FROM sessions
-    WHERE served = 1 AND (party, session_id) IN {{keys:Array(Tuple(String, String))}}
-) AS s ON s.party = c.party AND s.location_id = c.location_id
-WHERE s.start_date_time <= c.end_date_time AND ifNull(s.end_date_time, c.end_date_time) >= c.start_date_time
-"""
-
-_PLACES: Final = f"SELECT DISTINCT party, location_id FROM cdrs WHERE session_id = '' AND credit = 0 AND {_ORPHANS}"
-
-_WAITING: Final = """
-SELECT party, credit_reference_id, cdr_id, charging_key
-FROM cdrs
-WHERE credit = 1 AND credit_reference_id != ''
-  AND (party, charging_key) IN (SELECT party, charging_key FROM ledger WHERE standing = 'unmatched_credit')
-ORDER BY first_seen DESC
-LIMIT {limit:UInt32}
-"""
-
-_EVERY: Final = """
-SELECT party, cdr_id, charging_key
-FROM cdrs
-WHERE (session_id = '' OR credit = 1) AND (party, cdr_id, charging_key) > ({party:String}, {cdr_id:String}, {key:String})
-ORDER BY party, cdr_id, charging_key
-LIMIT {limit:UInt32}
-"""
-
-_DOUBTED: Final = """
-SELECT hex(event_id)
-FROM cdr_findings
-WHERE rule = 'cdr_link_ambiguous' AND (party, object_id) IN {keys:Array(Tuple(String, String))}
-"""
-
 _say: Final = logging.getLogger("roamlog")
-
-
-class _Token(Struct):
-    uid: str = ""
-    contract_id: str = ""
-
-
-class _Billed(CdrColumns):
-    cdr_token: _Token | None = None  # type: ignore[assignment]
-
-
-class _Told(Struct):
-    """A CDR in the ledger's document."""
-
-    id: str
-    credit_of: str | None
-    currency: str
-    before_taxes: Decimal
-    taxes: Decimal
-    energy_kwh: Decimal
-    confidence: Decimal | None = None
-    reasons: tuple[str, ...] = ()
-
-
-class _Row(Struct, frozen=True):
-    """What the linker reads of a ledger row: the CDRs that count there, and where those went that left, how surely and why."""
-
-    cdrs: list[_Told] = []
-    moved: dict[str, tuple[str, Decimal, tuple[str, ...]]] = {}
-
-    def entry(self, cdr_id: str) -> _Told | None:
-        """Return the CDR of that lowered id."""
-        return next((one for one in self.cdrs if identity(one.id) == cdr_id), None)
 
 
 class _Posted(Struct):
@@ -201,19 +83,6 @@ class _Patched(Struct):
     set: _Changes = _Changes()
 
 
-class _Claimed(NamedTuple):
-    """A CDR as the tables have it."""
-
-    claim: Claim
-    session_id: str
-    credit: bool
-    reference: str
-
-    @property
-    def key(self) -> Key:
-        return self.claim.party, identity(self.claim.cdr_id), self.claim.own_key
-
-
 class _News(NamedTuple):
     """What records bring: CDRs to look at, Sessions that may be somebody's, CDRs that a credit may wait for."""
 
@@ -225,8 +94,6 @@ class _News(NamedTuple):
 _posted: Final = msgspec.json.Decoder(_Posted)
 _replaced: Final = msgspec.json.Decoder(_Replaced)
 _patched: Final = msgspec.json.Decoder(_Patched)
-_billed: Final = msgspec.json.Decoder(_Billed)
-_row: Final = msgspec.json.Decoder(_Row)
 _document: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -244,7 +111,7 @@ class Linker:
         metrics: Metrics | None = None,
     ) -> None:
         self._log = log
-        self._store = store
+        self._claims = Claims(store)
         self._generations = generations
         self._progress = progress
         self._clock = clock
@@ -254,7 +121,7 @@ class Linker:
         self._again = ""
         self._positions: dict[TopicPartition, Reached] = {}
         self._floor: dict[TopicPartition, int] = {}
-        self._places: set[tuple[str, str]] | None = None
+        self._places: dict[str, set[str]] | None = None
         self._awaited: dict[tuple[str, str], set[Key]] = {}
         self._fresh: dict[Key, Link] = {}
         self._turn = asyncio.Lock()
@@ -276,10 +143,12 @@ class Linker:
         """Look at every CDR again with the next turn, because CDRs are lifted anew."""
         self._again = of
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Link what comes, until `stop` is set; tries again while log or store are away. Raises StoreDamaged and defects."""
+    async def run(self) -> NoReturn:
+        """Link what comes, until it is cancelled; tries again while log or store are away. Raises StoreDamaged and defects."""
         away = False
-        while not stop.is_set():
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
             try:
                 done = await self.turn()
                 away = False
@@ -289,10 +158,7 @@ class Linker:
                 if not away:
                     _say.warning("CDRs cannot be linked now, which is tried again: %s", fault)
                 done, away = 0, True
-            if not done:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(EVERY_S):
-                        await stop.wait()
+            await asyncio.sleep((clock() - began) * REST if done else EVERY_S)
 
     async def turn(self) -> int:
         """Look at the next records that the projections have folded; returns how many. 0: there are none, or not yet."""
@@ -320,7 +186,7 @@ class Linker:
         if not records:
             return 0
         news = await asyncio.to_thread(self._news, records)
-        await self._examine([*news.claims, *await self._touched(news.sessions), *self._waiting(news.cdrs)])
+        await self._examine([*news.claims, *await self._claims.touched(news.sessions), *self._waiting(news.cdrs)])
         reached = dict(self._positions)
         for record in records:
             lane = TopicPartition(record.topic, record.partition)
@@ -332,11 +198,7 @@ class Linker:
     async def _look_at_all(self) -> int:
         after: Key = ("", "", "")
         seen, of = 0, self._again
-        while True:
-            parameters = {"party": after[0], "cdr_id": after[1], "key": after[2], "limit": CLAIMS}
-            keys = [_key(row) for row in await self._store.query(_EVERY, parameters)]
-            if not keys:
-                break
+        while keys := await self._claims.every(after, CLAIMS):
             await self._examine(keys)
             seen, after = seen + len(keys), keys[-1]
         await self._generations.note(self._stage, of)
@@ -350,17 +212,17 @@ class Linker:
     async def _remember(self) -> None:
         """Learn from the tables for which CDRs a later Session, and for which credits a later CDR, would be news."""
         self._awaited.clear()
-        for party, original, cdr_id, own_key in await self._store.query(_WAITING, {"limit": AWAITED}):
-            key = (_text(party), _text(cdr_id), _text(own_key))
-            self._awaited.setdefault((key[0], _text(original)), set()).add(key)
-        self._places = {(_text(party), _text(place)) for party, place in await self._store.query(_PLACES)}
+        for key, of in await self._claims.waiting(AWAITED):
+            self._awaited.setdefault((key[0], of), set()).add(key)
+        self._places = {}
+        for party, place in await self._claims.places():
+            self._places.setdefault(party, set()).add(place)
 
     def _news(self, records: Sequence[Record]) -> _News:
         claims: list[Key] = []
         cdrs: list[tuple[str, str]] = []
         sessions: dict[tuple[str, str], None] = {}
-        places = self._places or set()
-        parties = {party for party, _ in places}
+        places = self._places or {}
         for record in records:
             try:
                 envelope = envelopes.decode(record.value)
@@ -373,22 +235,14 @@ class Linker:
                         cdrs.append((party, object_id))
                     case "session.replaced":
                         # A CDR and its Session may come in either order, within one batch as well.
-                        if party in parties:
-                            place = identity(_replaced.decode(envelope.payload).location_id)
-                            if (party, place) in places:
-                                sessions[party, object_id] = None
+                        if party in places and identity(_replaced.decode(envelope.payload).location_id) in places[party]:
+                            sessions[party, object_id] = None
                     case "session.patched":
-                        if party in parties and _patched.decode(envelope.payload).set.news:
+                        if party in places and _patched.decode(envelope.payload).set.news:
                             sessions[party, object_id] = None
             except (envelopes.BadEnvelope, msgspec.DecodeError, ValueError):
                 continue  # the projections put it aside
         return _News(claims, list(sessions), cdrs)
-
-    async def _touched(self, sessions: Sequence[tuple[str, str]]) -> list[Key]:
-        """Return the CDRs without a Session that were charged where and when one of these Sessions was."""
-        if not sessions:
-            return []
-        return [_key(row) for row in await self._store.query(_TOUCHED, {"keys": list(sessions)})]
 
     def _waiting(self, cdrs: Iterable[tuple[str, str]]) -> list[Key]:
         return [key for cdr in cdrs for key in self._awaited.pop(cdr, ())] if self._awaited else []
@@ -402,9 +256,9 @@ class Linker:
 
     async def _examine_some(self, keys: Sequence[Key]) -> list[Key]:
         """Do that for a few; returns the credits that follow what was linked."""
-        claimed = await self._claimed(keys)
+        claimed = await self._claims.claimed(keys)
         taken_back = [one for one in claimed if one.credit and one.reference]
-        originals = await self._originals(taken_back)
+        originals = await self._claims.originals(taken_back)
         # A credit copies its CDR: where it names a Session and the CDR does not, it says whose the CDR is.
         named: dict[Key, str] = {}
         for one in taken_back:
@@ -412,14 +266,14 @@ class Linker:
             if one.session_id and original is not None and original.is_orphan:
                 named[original.key] = one.session_id
         known = {one.key for one in claimed}
-        claimed += await self._claimed([key for key in named if key not in known])
+        claimed += await self._claims.claimed([key for key in named if key not in known])
         orphans = [one for one in claimed if not one.session_id and not one.credit]
         of_originals = [original.key for original in originals.values()]
-        rows = await self._ledger([(party, own_key) for party, _, own_key in [one.key for one in claimed] + of_originals])
+        rows = await self._claims.ledger([(party, own_key) for party, _, own_key in [one.key for one in claimed] + of_originals])
         links: dict[Key, Link] = {}
         before: set[Key] = set()
         doubts: dict[Key, Doubt] = {}
-        open_ones: list[_Claimed] = []
+        open_ones: list[Claimed] = []
         for one in orphans:
             if one.key in self._fresh:
                 continue
@@ -430,7 +284,7 @@ class Linker:
                 links[one.key] = one.claim.linked(named[one.key], Decimal(1), ("credit",))
             else:
                 open_ones.append(one)
-        candidates = await self._candidates(open_ones)
+        candidates = await self._claims.candidates(open_ones)
         for one in open_ones:
             claim = one.claim
             match link(claim, candidates.get((claim.party, claim.location_id), ())):
@@ -441,7 +295,7 @@ class Linker:
                 case None:
                     pass
             if one.key not in links and self._places is not None:
-                self._places.add((claim.party, claim.location_id))
+                self._places.setdefault(claim.party, set()).add(claim.location_id)
         for one in taken_back:
             if one.key in self._fresh:
                 continue
@@ -461,83 +315,33 @@ class Linker:
             (key[0], identity(entry.id), key[2])
             for key in links
             if links[key].credit_of is None and key[2] != links[key].session_id
-            for entry in rows.get((key[0], key[2]), _Row()).cdrs
+            for entry in rows.get((key[0], key[2]), Row()).cdrs
             if entry.credit_of == key[1]
         ]
 
-    def _counts_at(
-        self, original: "_Original", links: Mapping[Key, Link], rows: Mapping[tuple[str, str], _Row]
-    ) -> tuple[str, Decimal]:
+    def _counts_at(self, original: Original, links: Mapping[Key, Link], rows: Mapping[tuple[str, str], Row]) -> tuple[str, Decimal]:
         """Return the key under which a CDR counts, and how sure that is."""
         found = links.get(original.key) or self._fresh.get(original.key)
         if found is not None:
             return found.session_id, found.confidence
         party, cdr_id, own_key = original.key
-        moved = rows.get((party, own_key), _Row()).moved.get(cdr_id)
+        moved = rows.get((party, own_key), Row()).moved.get(cdr_id)
         return (own_key, Decimal(1)) if moved is None else moved[:2]
 
-    def _await(self, one: _Claimed) -> None:
+    def _await(self, one: Claimed) -> None:
         place = (one.claim.party, one.reference)
         self._awaited.setdefault(place, set()).add(one.key)
         while len(self._awaited) > AWAITED:
             self._awaited.pop(next(iter(self._awaited)))
 
-    async def _claimed(self, keys: Sequence[Key]) -> list[_Claimed]:
-        if not keys:
-            return []
-        return [_claim(row) for row in await self._store.query(_ROWS, {"keys": list(keys)})]
-
-    async def _originals(self, taken_back: Sequence[_Claimed]) -> dict[tuple[str, str], "_Original"]:
-        """Return the CDRs that the credits take back; of several with one id, that which came first."""
-        wanted = list({(one.claim.party, one.reference): None for one in taken_back})
-        if not wanted:
-            return {}
-        found: dict[tuple[str, str], _Original] = {}
-        for row in await self._store.query(_ORIGINALS, {"originals": wanted}):
-            *_, session_id, credit = row
-            key = _key(row)
-            found[key[:2]] = _Original(key, not _text(session_id) and not credit)
-        return found
-
-    async def _ledger(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], _Row]:
-        wanted = list(dict.fromkeys(keys))
-        if not wanted:
-            return {}
-        rows = await self._store.query(_LEDGER, {"keys": wanted})
-        return {(_text(party), _text(own_key)): _row.decode(cast("bytes", doc)) for party, own_key, doc in rows}
-
-    async def _candidates(self, orphans: Sequence[_Claimed]) -> dict[tuple[str, str], list[Candidate]]:
-        """Return the Sessions at the places of the CDRs that overlap one of them, by party and Location."""
-        claims = [
-            (one.claim.party, one.claim.location_id, one.claim.start, one.claim.end) for one in orphans if one.claim.location_id
-        ]
-        if not claims:
-            return {}
-        places = list({claim[:2]: None for claim in claims})
-        found: dict[tuple[str, str], list[Candidate]] = {}
-        for row in await self._store.query(_CANDIDATES, {"claims": claims, "places": places}):
-            party, session_id, contract_id, token_uid, location_id, evse_uid = map(_text, row[:6])
-            start, end = row[6:]
-            candidate = Candidate(
-                session_id=session_id,
-                contract_id=contract_id,
-                token_uid=token_uid,
-                location_id=location_id,
-                evse_uid=evse_uid,
-                start=cast("Instant", start),
-                end=cast("Instant | None", end),
-            )
-            found.setdefault((party, location_id), []).append(candidate)
-        return found
-
     async def _write(self, links: Mapping[Key, Link], before: set[Key], doubts: Mapping[Key, Doubt]) -> None:
-        targets = await self._ledger((key[0], found.session_id) for key, found in links.items())
+        targets = await self._claims.ledger((key[0], found.session_id) for key, found in links.items())
         entries: list[Entry] = []
         outcomes: list[str] = []
         for key, found in links.items():
             party, cdr_id, own_key = key
             self._fresh[key] = found
-            there = targets.get((party, found.session_id), _Row()).entry(cdr_id)
+            there = targets.get((party, found.session_id), Row()).entry(cdr_id)
             if key in before:
                 by_itself = there is not None and there.confidence is None and own_key != found.session_id
                 if by_itself or (there is not None and _says(there, found)):
@@ -545,7 +349,7 @@ class Linker:
             # First where the decision is looked up again, should the process end between the two.
             entries += [self._said(party, found, under) for under in dict.fromkeys((own_key, found.session_id))]
             outcomes.append("restated" if key in before else "session" if found.credit_of is None else "credit")
-        said = await self._doubted(doubts)
+        said = await self._claims.doubted(doubts)
         for key, doubt in doubts.items():
             entry, event_id = self._doubt(key[0], doubt)
             if event_id not in said:
@@ -559,13 +363,6 @@ class Linker:
         if self._metrics is not None:
             for outcome in outcomes:
                 self._metrics.count("roamlog_cdr_links_total", outcome)
-
-    async def _doubted(self, doubts: Mapping[Key, Doubt]) -> set[bytes]:
-        """Return the ids of the doubts that were said already: a log is endless, and need not hear them again."""
-        if not doubts:
-            return set()
-        keys = [(key[0], doubt.cdr_id) for key, doubt in doubts.items()]
-        return {bytes.fromhex(_text(event_id)) for (event_id,) in await self._store.query(_DOUBTED, {"keys": keys})}
 
     def _said(self, party: str, found: Link, under: str) -> Entry:
         payload = encode(found)
@@ -601,17 +398,10 @@ class Linker:
         )
 
 
-class _Original(NamedTuple):
-    """The CDR that a credit takes back."""
-
-    key: Key
-    is_orphan: bool
-
-
-def _linked_before(one: _Claimed, rows: Mapping[tuple[str, str], _Row]) -> Link | None:
+def _linked_before(one: Claimed, rows: Mapping[tuple[str, str], Row]) -> Link | None:
     """Return the link that the ledger knows, with the amounts that the CDR has now."""
     party, cdr_id, own_key = one.key
-    row = rows.get((party, own_key), _Row())
+    row = rows.get((party, own_key), Row())
     moved = row.moved.get(cdr_id)
     if moved is not None:
         return one.claim.linked(*moved)
@@ -621,7 +411,7 @@ def _linked_before(one: _Claimed, rows: Mapping[tuple[str, str], _Row]) -> Link 
     return None
 
 
-def _says(there: _Told, found: Link) -> bool:
+def _says(there: Told, found: Link) -> bool:
     """Whether the Session's row has the amounts of the link."""
     return (there.currency, there.before_taxes, there.taxes, there.energy_kwh) == (
         found.currency,
@@ -629,36 +419,3 @@ def _says(there: _Told, found: Link) -> bool:
         found.taxes,
         found.energy_kwh,
     )
-
-
-def _claim(row: Sequence[object]) -> _Claimed:
-    party, _, own_key, session_id, credit, reference, location_id, evse_uid, start, end, first_seen, addressed_to, doc = row
-    cdr = _billed.decode(cast("bytes", doc))
-    token = cdr.cdr_token or _Token()
-    claim = Claim(
-        party=_text(party),
-        cdr_id=cdr.id,
-        own_key=_text(own_key),
-        contract_id=token.contract_id,
-        token_uid=token.uid,
-        location_id=_text(location_id),
-        evse_uid=_text(evse_uid),
-        start=cast("Instant", start),
-        end=cast("Instant", end),
-        currency=cdr.currency,
-        before_taxes=cdr.total_cost.before_taxes,
-        taxes=cdr.taxes,
-        energy_kwh=cdr.total_energy,
-        received_at=cast("Instant", first_seen),
-        addressed_to=_text(addressed_to),
-        credit_of=cdr.credit_reference_id if credit else None,
-    )
-    return _Claimed(claim, _text(session_id), bool(credit), _text(reference))
-
-
-def _key(row: Sequence[Any]) -> Key:
-    return _text(row[0]), _text(row[1]), _text(row[2])
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,7 +1,7 @@
 """The catalogue of metrics: every name, its meaning, its labels, once."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
@@ -49,6 +49,12 @@ CATALOGUE: Final[dict[str, Metric]] = {
         "as a credit, ambiguous, or restated with other amounts.",
         ("outcome",),
     ),
+    "roamlog_lowering_losses_total": Metric(
+        "counter",
+        "What a partner's version could not say of the objects that it was given: values lost, values defaulted, and objects "
+        "withheld.",
+        ("partner", "module", "version", "kind"),
+    ),
     "roamlog_push_lookups_total": Metric(
         "counter", "Keys read from the tables because this process did not know them, by the module.", ("module",)
     ),
@@ -90,6 +96,10 @@ class Metrics:
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge; label values in the catalogue's order."""
         self._values[name][labels] = value
+
+    def values(self, name: str) -> Mapping[tuple[str, ...], float]:
+        """Return what a counter or a gauge stands at, by its label values."""
+        return self._values[name]
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         """Yield every metric as prometheus_client renders it."""

@@ -58,8 +58,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     `patch_needs_last_updated`: of a PATCH's body. `single_locations`: the Sender gives one Location, EVSE or Connector.
     `authorizes`: the Sender takes `tokens/{uid}/authorize`; `answers_with_token`: and gives the Token and a reference back.
     `reference_characters`: the most that an id has there. `prefers`: the Sender takes charging preferences.
-    `tells_clients`: there is hubclientinfo; `hub_is_role`: and a hub is a Role in it. `holds_others`: objects hold copies of
-    others, as a Session its Location.
+    `tells_clients`: there is hubclientinfo. `holds_others`: objects hold copies of others, as a Session its Location.
     """
 
     version: str
@@ -79,7 +78,6 @@ class Interface(Struct, frozen=True, kw_only=True):
     reference_characters: int = 36
     prefers: bool = True
     tells_clients: bool = True
-    hub_is_role: bool = True
     holds_others: bool = False
 
     def code(self, wanted: int) -> int:
@@ -125,8 +123,8 @@ _WRITTEN: Final = {
 _CODES_2_0: Final = frozenset({1000, 2000, 2001, 3000, 3001, 3002, 3003})
 _CODES_2_2: Final = _CODES_2_0 | {2002, 2003, 2004, 4001, 4002, 4003}
 
-_NEWEST: Final = Interface(version="2.3.0", lists=_LATER, written=_WRITTEN, codes=_CODES_2_2 | {4000}, hub_is_role=False)
-_2_2_1: Final = replace(_NEWEST, version="2.2.1", hub_is_role=True)
+_NEWEST: Final = Interface(version="2.3.0", lists=_LATER, written=_WRITTEN, codes=_CODES_2_2 | {4000})
+_2_2_1: Final = replace(_NEWEST, version="2.2.1")
 _2_2: Final = replace(_2_2_1, version="2.2", codes=_CODES_2_2)
 _2_1_1: Final = Interface(
     version="2.1.1",

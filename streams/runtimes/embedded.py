@@ -126,8 +126,9 @@ class Embedded:
             await self._fold(stop)
             return
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._fold(stop), name="projections")
-            tasks.create_task(self.linker.run(stop), name="links")
+            linking = tasks.create_task(self.linker.run(), name="links")
+            await self._fold(stop)
+            linking.cancel()  # what it was at, the next start does again
 
     async def _fold(self, stop: asyncio.Event) -> None:
         await self.catch_up()

@@ -46,7 +46,7 @@ async def test_a_partner_gets_the_side_opposite_to_its_role(home: House) -> None
         ("msp", "tokens", of_cpos),
         ("map", "", of_cpos),
         ("both", all_modules, all_modules),
-        ("hub", all_modules, all_modules),
+        ("hub", f"{all_modules} hubclientinfo", all_modules),
     ):
         details = (await home.get(DETAILS, token)).data
         assert details == {"version": "2.2.1", "endpoints": offered("RECEIVER", receiver) + offered("SENDER", sender)}

@@ -6,6 +6,7 @@ import binascii
 from contextlib import suppress
 
 import pytest
+from msgspec.structs import replace
 from receiver import NOW
 
 from ingest import auth
@@ -241,5 +242,5 @@ def test_the_fold_changes_nothing_that_it_was_given() -> None:
     before = fold(Partners(), PartnerAdded("tnm", TNM, "2.2.1", ("a", "b", "c")), NOW)
     after = fold(before, PartnerAdded("slb", SLB, "2.2.1", ("d", "e", "f")), NOW)
     assert list(before.connections) == ["tnm"]
-    assert fold(after, PartnerRemoved("slb"), NOW) == before
+    assert replace(fold(after, PartnerRemoved("slb"), NOW), clients={}) == replace(before, clients={})
     assert fold(before, PartnerRemoved("nobody"), NOW) == before

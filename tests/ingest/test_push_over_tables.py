@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from api.lookup import DocumentLookup
 from ingest import http
 from ingest.authorize import Authorize
+from ingest.clients import Clients
 from ingest.existence import Existence
 from ingest.partners import PartnerRegistry, party_roles
 from ingest.push import Push
@@ -53,7 +54,14 @@ class House:
             "positions": self.runtime.progress,
             "metrics": Metrics(),
         }
-        push = Push(existence=Existence(), lookup=self.lookup, public_url="https://hub.example", patch_wait_s=0.05, **common)
+        push = Push(
+            existence=Existence(),
+            lookup=self.lookup,
+            clients=Clients(self.registry, self.clock),
+            public_url="https://hub.example",
+            patch_wait_s=0.05,
+            **common,
+        )
         authorize = Authorize(tokens=self.lookup, registry=self.registry, wait_s=0.05, **common)
         app = http.WritesFirst(Starlette(), push, self.registry, self.clock, Metrics(), authorize=authorize)
         sent = b"" if body is None else json.dumps(body).encode()

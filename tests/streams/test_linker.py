@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 from charging import T0, at, cdr, entry, patch, posted, put
+from samples import CDR, LOCATION, SESSION, body
 
+from ingest.admission import Circumstances, admit
 from schemas import envelope as envelopes
 from schemas.events import Envelope
 from schemas.link import decode_link
+from schemas.ocpi.dialect import Beside
+from schemas.ocpi.discovery import discover
+from schemas.ocpi.interface import interface
+from schemas.types import Module, Verb
 from streams.catalogue import projections
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
 from streams.metrics import Metrics
 from streams.ports import Entry, Position, TableStore, TopicPartition
-from streams.runtimes.embedded import Embedded
+from streams.runtimes.embedded import Embedded, running
 from streams.topics import CHARGING
 
 HOUR = 3600
@@ -305,3 +311,57 @@ async def test_a_crash_after_the_appends_repeats_and_changes_nothing(store: Tabl
         await plant.follow()
         await balanced(plant)
         assert len(await plant.links()) == 2
+
+
+async def test_a_running_runtime_links_by_itself(store: TableStore) -> None:
+    log = MemoryLog()
+    runtime = Embedded(log, "log-1", store, projections(), clock=FixedClock(T0), links=True)
+    async with running(runtime):
+        await log.append([entry(done()), entry(posted(nameless()))])
+        places = {TopicPartition(CHARGING, partition): end for partition, end in (await log.end(CHARGING)).items()}
+        said: list[str] = []
+        while len(said) < 2:
+            found = await log.fetch(places, max_records=10, wait_s=60)
+            assert found, "nothing was linked"
+            for lane, records in found.items():
+                places[lane] = records[-1].offset + 1
+                said += [envelopes.decode(record.value).type for record in records]
+        assert said == ["cdr.linked", "cdr.linked"]
+        for lane, end in places.items():
+            if end:
+                assert await runtime.progress.reached("ledger", Position(*lane, end - 1), 60)
+        assert await store.query("SELECT standing FROM ledger ORDER BY charging_key") == [(b"linked",), (b"billed",)]
+        assert await runtime.verify() == []
+
+
+DIALECTS = discover()
+
+
+@pytest.mark.parametrize("version", DIALECTS)
+async def test_every_version_finds_the_session_of_a_cdr_that_does_not_name_it(plant: Plant, version: str) -> None:
+    """What 2.0 and 2.1.1 never say, and later versions need not."""
+    dialect = DIALECTS[version]
+    lifted = {
+        module: DIALECTS["2.2.1"].lift(module, verb, body(sample, *without)).payload
+        for module, verb, sample, without in (
+            (Module.LOCATIONS, Verb.PUT, LOCATION, ()),
+            (Module.SESSIONS, Verb.PUT, SESSION, ()),
+            (Module.CDRS, Verb.POST, CDR, ("session_id",)),
+        )
+    }
+    beside = Beside(location=lifted[Module.LOCATIONS], now=T0)
+    circumstances = Circumstances(connection="acme", origin="push", received_at=T0)
+    entries = []
+    for module, verb, ids in ((Module.SESSIONS, Verb.PUT, ("s-1",)), (Module.CDRS, Verb.POST, ())):
+        sent = dialect.lower(module, lifted[module], beside=beside)
+        assert sent.withheld is None
+        # A CDR's owner is told by its body from 2.2 on, by the connection before.
+        party = "NL*TNM" if ids or not interface(version).names_owner else None
+        admitted = admit(dialect, module, verb, sent.body, circumstances, party=party, ids=ids, owns=lambda _: True)
+        entries.append(admitted.entry)
+    await plant.log.append(entries)
+    await plant.follow()
+    row = await plant.ledger("s-1")
+    assert (row["standing"], row["cdr_ids"], row["billed_energy_kwh"]) == ("billed", ["c-1"], Decimal("12.5"))
+    assert (await plant.ledger("c-1"))["standing"] == "linked"
+    assert await plant.runtime.verify() == []

@@ -14,6 +14,7 @@ from api.app import Outlet, add_routes
 from api.lookup import DocumentLookup
 from ingest import http
 from ingest.authorize import Authorize
+from ingest.clients import Clients
 from ingest.existence import Existence
 from ingest.partners import PartnerRegistry, party_roles
 from ingest.push import Push
@@ -75,7 +76,15 @@ class House:
     """Partners `cpo` (NL*TNM), `msp` (DE*MSP), `rival` (FR*RIV, EMSP) and `other` (BE*BEC, CPO) are connected."""
 
     def __init__(
-        self, log: MemoryLog, store: TableStore, runtime: Embedded, clock: FixedClock, *, page_limit: int, read_wait_s: float
+        self,
+        log: MemoryLog,
+        store: TableStore,
+        runtime: Embedded,
+        clock: FixedClock,
+        *,
+        page_limit: int,
+        read_wait_s: float,
+        is_hub: bool,
     ) -> None:
         self.log = log
         self.store = store
@@ -92,6 +101,7 @@ class House:
             lookup=lookup,
             positions=runtime.progress,
             metrics=self.metrics,
+            clients=Clients(self.registry, clock),
             public_url=URL,
             patch_wait_s=0.05,
         )
@@ -118,6 +128,8 @@ class House:
             lookup=lookup,
             authenticate=self._authenticate,
             is_operator=OPERATOR.__eq__,
+            clients=self.registry.clients,
+            is_hub=is_hub,
             public_url=URL,
             page_limit=page_limit,
             read_wait_s=read_wait_s,
@@ -198,13 +210,15 @@ class House:
 
 
 @asynccontextmanager
-async def house(store: TableStore, *, page_limit: int = 1000, read_wait_s: float = 0.05) -> AsyncIterator[House]:
+async def house(
+    store: TableStore, *, page_limit: int = 1000, read_wait_s: float = 0.05, is_hub: bool = False
+) -> AsyncIterator[House]:
     """Open a house on an empty store."""
     log, clock = MemoryLog(), FixedClock(NOW)
     runtime = Embedded(log, "log-1", store, PROJECTIONS, clock=clock, links=True)
     await runtime.start()
     try:
-        made = House(log, store, runtime, clock, page_limit=page_limit, read_wait_s=read_wait_s)
+        made = House(log, store, runtime, clock, page_limit=page_limit, read_wait_s=read_wait_s, is_hub=is_hub)
         await made.connect("cpo", "NL*TNM", "CPO")
         await made.connect("msp", "DE*MSP", "EMSP")
         await made.connect("rival", "FR*RIV", "EMSP")

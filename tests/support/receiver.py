@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message
 from ingest import http
 from ingest.admission import Key
 from ingest.authorize import Authorize
+from ingest.clients import Clients
 from ingest.existence import Existence
 from ingest.partners import Issued, PartnerRegistry, party_roles
 from ingest.push import Push
@@ -215,6 +216,7 @@ class World:
             lookup=self.tables,
             positions=self.tables,
             metrics=self.metrics,
+            clients=Clients(self.registry, clock),
             public_url="https://hub.example",
             patch_wait_s=0.05,
         )
