@@ -29,6 +29,7 @@ app.add_typer(partner, name="partner")
 app.add_typer(rejected, name="rejected")
 
 Data = Annotated[Path, typer.Option("--data", envvar="ROAMLOG_DATA", help="The data folder.", show_default=True)]
+Kafka = Annotated[bool, typer.Option("--kafka", help="At scale: of the log on Kafka (ROAMLOG_KAFKA), not of a data folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Host = Annotated[str | None, typer.Option("--host", help="The address to listen on (127.0.0.1).", show_default=False)]
 Port = Annotated[int | None, typer.Option("--port", help="The port to listen on (8080); 0 takes a free one.", show_default=False)]
@@ -110,30 +111,34 @@ def partner_add(
     token: Annotated[str | None, typer.Option(help="The token that the partner presents; made where none is given.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
     data: Data = DATA,
+    kafka: Kafka = False,
     as_json: AsJson = False,
 ) -> None:
     """Connect a partner and print its token, this once."""
     from roamlog.commands.partner import add
 
-    add(data, name, party, role, token, allow or [], as_json)
+    add(data, name, party, role, token, allow or [], as_json, kafka)
 
 
 @partner.command("list")
-def partner_list(data: Data = DATA, as_json: AsJson = False) -> None:
+def partner_list(data: Data = DATA, kafka: Kafka = False, as_json: AsJson = False) -> None:
     """Print the partners."""
     from roamlog.commands.partner import show
 
-    show(data, as_json)
+    show(data, as_json, kafka)
 
 
 @partner.command("remove")
 def partner_remove(
-    name: Annotated[str, typer.Argument(help="The partner's name.")], data: Data = DATA, as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="The partner's name.")],
+    data: Data = DATA,
+    kafka: Kafka = False,
+    as_json: AsJson = False,
 ) -> None:
     """Close the connection to a partner; what it sent stays."""
     from roamlog.commands.partner import remove
 
-    remove(data, name, as_json)
+    remove(data, name, as_json, kafka)
 
 
 @app.command()

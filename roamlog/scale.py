@@ -1,4 +1,4 @@
-"""The processes of a large house: `prepare` once, then any number of `ingest`, `streams` and `api` over one Kafka and one ClickHouse.
+"""The processes of a large house over one Kafka and one ClickHouse: `prepare`, then any number of `ingest`, `streams`, `api`.
 
 Each is the same code as `serve` with a part of it: `ingest` takes pushes and answers about them, `api` gives lists and analytics,
 `streams` folds. What they know of each other stands in the log and in the tables.
@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from starlette.types import ASGIApp
+from msgspec import Struct
 
 from api.lookup import DocumentLookup
 from ingest.clients import Clients
@@ -19,12 +20,12 @@ from ingest.existence import Existence
 from ingest.partners import PartnerRegistry
 from ingest.push import Push
 from ingest.secrets import Secrets
-from roamlog import app as applications
+from roamlog.app import House, application, reading
 from roamlog.errors import Failure, Unusable, first_of
 from roamlog.listen import Server as HttpServer
 from roamlog.listen import bound, expire, many_files, server_of, thrifty, unbound, url_of
+from roamlog.operations import Operation, failure_of
 from roamlog.settings import Scale
-from schemas.ocpi.dialect import Dialect
 from schemas.ocpi.discovery import discover
 from streams.catalogue import projections
 from streams.clock import SystemClock
@@ -39,6 +40,12 @@ from streams.ports import Clock, LogUnavailable, StoreUnavailable
 from streams.runtimes import worker
 from streams.runtimes.worker import NotPrepared, Stuck, Worker
 from streams.stores.clickhouse import ClickHouseStore, Server, StoreError
+
+if TYPE_CHECKING:
+    from roamlog.node import Node
+
+AskedT = TypeVar("AskedT", bound=Struct)
+FoundT = TypeVar("FoundT", bound=Struct)
 
 STOPS_WITHIN_S: Final = 8.0
 """How long a worker's round may take once the process was asked to stop: ten seconds in all."""
@@ -68,30 +75,40 @@ class Shared:
         self.log = log
         self.store = store
         self.clock = clock
-        self.metrics = Metrics()
-        self.secrets = Secrets(settings.pepper.encode(), settings.operator_token)
-        self.dialects: Mapping[str, Dialect] = discover()
         self.projections: Sequence[AnyProjection] = projections()
+        self.topics = {projection.name: projection.topics for projection in self.projections}
+        self.secrets = Secrets(settings.pepper.encode(), settings.operator_token)
         self.registry = PartnerRegistry(log, self.secrets.pepper, clock)
-        topics = {projection.name: projection.topics for projection in self.projections}
-        self.following = Following(log, log.log_id, store, topics, clock)
-        self.positions = self.following.progress
-        self.lookup = DocumentLookup(store)
-        self.existence = Existence(settings.key_cache_bytes)
+        self.following = Following(log, log.log_id, store, self.topics, clock)
 
-    def push(self, public_url: str) -> Push:
-        """Return the Receiver interfaces."""
-        return Push(
+    def house(self, public_url: str) -> House:
+        """Return what answers HTTP."""
+        dialects, metrics, lookup = discover(), Metrics(), DocumentLookup(self.store)
+        push = Push(
             log=self.log,
-            dialects=self.dialects,
+            dialects=dialects,
             clock=self.clock,
-            existence=self.existence,
-            lookup=self.lookup,
-            positions=self.positions,
-            metrics=self.metrics,
+            existence=Existence(self.settings.key_cache_bytes),
+            lookup=lookup,
+            positions=self.following.progress,
+            metrics=metrics,
             clients=Clients(self.registry, self.clock),
             public_url=public_url,
             patch_wait_s=self.settings.patch_wait_s,
+        )
+        return House(
+            settings=self.settings,
+            log=self.log,
+            store=self.store,
+            positions=self.following.progress,
+            clock=self.clock,
+            metrics=metrics,
+            dialects=dialects,
+            topics=self.topics,
+            lookup=lookup,
+            registry=self.registry,
+            secrets=self.secrets,
+            push=push,
         )
 
 
@@ -142,6 +159,28 @@ async def prepare(settings: Scale) -> Prepared:
             return Prepared(topics, await worker.prepare(shared.log, shared.store, shared.projections))
 
 
+def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT) -> FoundT:
+    """Return what an operation on the partners found. Raises Failure in a sentence."""
+
+    async def run() -> FoundT:
+        log = await KafkaLog.open(cluster_of(settings))
+        try:
+            clock = SystemClock()
+            registry = PartnerRegistry(log, settings.pepper.encode(), clock)
+            await registry.catch_up()
+            # Operations on partners need no more of a node than its registry.
+            return await operation.run(cast("Node", SimpleNamespace(registry=registry, clock=clock)), asked, lambda _: None)
+        finally:
+            await log.close()
+
+    try:
+        with _sentences():
+            return asyncio.run(run())
+    except (Exception, BaseExceptionGroup) as faults:
+        fault = first_of(faults)
+        raise failure_of(fault) or fault from faults
+
+
 def run_http(settings: Scale, part: Part, started: Callable[[Started], None]) -> None:
     """Answer HTTP as one of the parts until SIGTERM or SIGINT. Raises Failure in a sentence."""
     with bound(settings.host, settings.port) as listener:
@@ -160,7 +199,8 @@ async def _http(settings: Scale, part: Part, listener: socket.socket, started: C
     async with _opened(settings) as shared:
         await shared.registry.catch_up()
         await shared.following.look()
-        front = server_of(_application(shared, part, url), settings)
+        house = shared.house(url)
+        front = server_of(application(house, url) if part == "ingest" else reading(house, url), settings)
         try:
             await front.startup(sockets=[listener])
         except OSError as fault:
@@ -208,10 +248,6 @@ async def _streams(settings: Scale, started: Callable[[Started], None]) -> None:
             folding.result()
 
 
-def _application(shared: Shared, part: Part, url: str) -> ASGIApp:
-    return applications.ingest(shared, url) if part == "ingest" else applications.outlet(shared, url)
-
-
 @contextlib.asynccontextmanager
 async def _opened(settings: Scale) -> AsyncIterator[Shared]:
     log = await KafkaLog.open(cluster_of(settings))
@@ -245,25 +281,21 @@ def _run(process: Coroutine[Any, Any, None]) -> None:
 
 
 @contextlib.contextmanager
-def _sentences() -> Any:
+def _sentences() -> Iterator[None]:
     """Turn what an operator can mend into a Failure in a sentence."""
     try:
         yield
-    except (LogMismatch, NotPrepared) as fault:
-        raise Unusable(str(fault)) from fault
     except (Exception, BaseExceptionGroup) as faults:
         fault = first_of(faults)
+        said = (str(fault).strip().splitlines() or [""])[0][:300]
         match fault:
             case Failure():
                 raise fault from faults
-            case NotPrepared():
-                raise Unusable(str(fault)) from faults
+            case LogMismatch() | NotPrepared():
+                raise Unusable(said) from faults
             case StoreError():
-                said = (str(fault).strip().splitlines() or [""])[0][:300]
-                raise Unusable(
-                    f"ClickHouse refuses what it is asked ({said}); look at ROAMLOG_CLICKHOUSE_USER and the database"
-                ) from faults
+                remedy = "look at ROAMLOG_CLICKHOUSE_USER, its password and the database"
+                raise Unusable(f"ClickHouse refuses what it is asked ({said}); {remedy}") from faults
             case StopTheLine() | LogUnavailable() | StoreUnavailable() | Stuck():
-                raise Failure((str(fault).strip().splitlines() or [""])[0][:300]) from faults
-            case _:
-                raise
+                raise Failure(said) from faults
+        raise

@@ -59,10 +59,10 @@ async def _serve(folder: Folder, settings: Settings, listener: socket.socket, st
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with opened(folder, settings) as node, node.with_tables(url, stop) as tables:
-        from roamlog.app import application
+        from roamlog.app import application, house_of
 
         with admin.listening(folder.path) as commands:
-            front = server_of(application(node, url), settings)
+            front = server_of(application(house_of(node), url), settings)
             back = server_of(admin.app(node), settings)
             try:
                 await front.startup(sockets=[listener])
