@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from benchmarks.frame import ROOT, Unavailable
 from benchmarks.servers import rss_mib
-from roamlog.serve import COLLECT_AFTER, SWITCH_S
+from roamlog.listen import COLLECT_AFTER, SWITCH_S
 from schemas import envelope as envelopes
 from streams.catalogue import projections
 from streams.clock import SystemClock

@@ -1,58 +1,112 @@
 """The application that partners and operators reach over HTTP: what ingest and api offer, in the order in which it is tried."""
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
+from msgspec import Struct
 from starlette.types import ASGIApp
 
 from api.access import Reader, reader_of
 from api.app import Outlet, add_routes
+from api.lookup import DocumentLookup
 from ingest import http as receiver
 from ingest.authorize import Authorize
-from ingest.partners import Connection
+from ingest.partners import Connection, PartnerRegistry
+from ingest.push import Push
+from ingest.secrets import Secrets
 from roamlog.node import Node
+from roamlog.settings import Settings
+from schemas.ocpi.dialect import Dialect
+from streams.metrics import Metrics
+from streams.ports import Clock, EventLog, Positions, TableStore
 
 
-def application(node: Node, public_url: str) -> ASGIApp:
-    """Return the application of an open node whose tables are open; `public_url` is where partners reach it."""
-    tables, limit = node.tables, node.settings.body_limit_bytes
-    pushed = (tables.push, node.registry, node.clock, node.metrics)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    outlet = Outlet(
-        store=tables.store,
+class House(Struct, frozen=True, kw_only=True):
+    """What answers HTTP, whichever process has it. `topics` are all projections by name, with the topics that each folds."""
+
+    settings: Settings
+    log: EventLog
+    store: TableStore
+    positions: Positions
+    clock: Clock
+    metrics: Metrics
+    dialects: Mapping[str, Dialect]
+    topics: Mapping[str, tuple[str, ...]]
+    lookup: DocumentLookup
+    registry: PartnerRegistry
+    secrets: Secrets
+    push: Push
+
+
+def house_of(node: Node) -> House:
+    """Return what an open node has whose tables are open."""
+    tables = node.tables
+    return House(
+        settings=node.settings,
         log=node.log,
+        store=tables.store,
         positions=tables.runtime.progress,
         clock=node.clock,
         metrics=node.metrics,
         dialects=node.dialects,
-        projections={projection.name: projection.topics for projection in tables.runtime.projections},
+        topics={projection.name: projection.topics for projection in tables.runtime.projections},
         lookup=tables.lookup,
-        authenticate=_Readers(node),
-        is_operator=node.secrets.is_operator,
-        clients=node.registry.clients,
-        public_url=public_url,
-        is_hub=bool(node.settings.hub_party_id),
-        page_limit=node.settings.page_limit,
-        read_wait_s=node.settings.read_wait_s,
+        registry=node.registry,
+        secrets=node.secrets,
+        push=tables.push,
     )
-    add_routes(app, outlet)
+
+
+def application(house: House, public_url: str) -> ASGIApp:
+    """Return the application that takes and gives; `public_url` is where partners reach it."""
+    limit = house.settings.body_limit_bytes
+    pushed = (house.push, house.registry, house.clock, house.metrics)
+    app = reading(house, public_url)
     app.router.routes.extend(receiver.fallback(*pushed, body_bytes=limit))
     authorize = Authorize(
-        log=node.log,
-        dialects=node.dialects,
-        clock=node.clock,
-        tokens=tables.lookup,
-        positions=tables.runtime.progress,
-        registry=node.registry,
-        metrics=node.metrics,
-        wait_s=node.settings.read_wait_s,
+        log=house.log,
+        dialects=house.dialects,
+        clock=house.clock,
+        tokens=house.lookup,
+        positions=house.positions,
+        registry=house.registry,
+        metrics=house.metrics,
+        wait_s=house.settings.read_wait_s,
     )
     return receiver.WritesFirst(app, *pushed, authorize=authorize, body_bytes=limit)
+
+
+def reading(house: House, public_url: str) -> FastAPI:
+    """Return the application that only gives: lists, objects, analytics, and how the process fares."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_routes(
+        app,
+        Outlet(
+            store=house.store,
+            log=house.log,
+            positions=house.positions,
+            clock=house.clock,
+            metrics=house.metrics,
+            dialects=house.dialects,
+            projections=house.topics,
+            lookup=house.lookup,
+            authenticate=_Readers(house.registry),
+            is_operator=house.secrets.is_operator,
+            clients=house.registry.clients,
+            public_url=public_url,
+            is_hub=bool(house.settings.hub_party_id),
+            page_limit=house.settings.page_limit,
+            read_wait_s=house.settings.read_wait_s,
+        ),
+    )
+    return app
 
 
 class _Readers:
     """The partners as readers; what a connection may read is worked out once."""
 
-    def __init__(self, node: Node) -> None:
-        self._registry = node.registry
+    def __init__(self, registry: PartnerRegistry) -> None:
+        self._registry = registry
         self._known: dict[str, tuple[Connection, Reader]] = {}
 
     async def __call__(self, authorization: bytes) -> Reader | None:

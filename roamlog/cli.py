@@ -29,7 +29,10 @@ app.add_typer(partner, name="partner")
 app.add_typer(rejected, name="rejected")
 
 Data = Annotated[Path, typer.Option("--data", envvar="ROAMLOG_DATA", help="The data folder.", show_default=True)]
+Kafka = Annotated[bool, typer.Option("--kafka", help="At scale: of the log on Kafka (ROAMLOG_KAFKA), not of a data folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Host = Annotated[str | None, typer.Option("--host", help="The address to listen on (127.0.0.1).", show_default=False)]
+Port = Annotated[int | None, typer.Option("--port", help="The port to listen on (8080); 0 takes a free one.", show_default=False)]
 DATA: Final = Path("data")
 
 
@@ -49,14 +52,54 @@ def _root(
 @app.command()
 def serve(
     data: Data = DATA,
-    host: Annotated[str | None, typer.Option(help="The address to listen on (127.0.0.1).", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="The port to listen on (8080); 0 takes a free one.", show_default=False)] = None,
+    host: Host = None,
+    port: Port = None,
     as_json: AsJson = False,
 ) -> None:
     """Take pushes, keep, fold and serve them until SIGTERM or Ctrl-C."""
     from roamlog.commands.serve import run
 
     run(data, host, port, as_json)
+
+
+@app.command()
+def prepare(as_json: AsJson = False) -> None:
+    """At scale: make the topics, the database and the tables that are missing; once, before the other processes."""
+    from roamlog.commands.scale import prepare as run
+
+    run(as_json)
+
+
+@app.command()
+def ingest(host: Host = None, port: Port = None, as_json: AsJson = False) -> None:
+    """At scale: take pushes into Kafka until SIGTERM or Ctrl-C."""
+    from roamlog.commands.scale import ingest as run
+
+    run(host, port, as_json)
+
+
+@app.command()
+def streams(as_json: AsJson = False) -> None:
+    """At scale: fold what Kafka has into ClickHouse, as one of several workers, until SIGTERM or Ctrl-C."""
+    from roamlog.commands.scale import streams as run
+
+    run(as_json)
+
+
+@app.command()
+def api(host: Host = None, port: Port = None, as_json: AsJson = False) -> None:
+    """At scale: serve OCPI lists and analytics from ClickHouse until SIGTERM or Ctrl-C."""
+    from roamlog.commands.scale import api as run
+
+    run(host, port, as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """At scale: look at brokers, topics, ClickHouse, clock, disk and versions, and say what to do."""
+    from roamlog.commands.scale import doctor as run
+
+    run(as_json)
 
 
 @partner.command("add")
@@ -68,30 +111,34 @@ def partner_add(
     token: Annotated[str | None, typer.Option(help="The token that the partner presents; made where none is given.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
     data: Data = DATA,
+    kafka: Kafka = False,
     as_json: AsJson = False,
 ) -> None:
     """Connect a partner and print its token, this once."""
     from roamlog.commands.partner import add
 
-    add(data, name, party, role, token, allow or [], as_json)
+    add(data, name, party, role, token, allow or [], as_json, kafka)
 
 
 @partner.command("list")
-def partner_list(data: Data = DATA, as_json: AsJson = False) -> None:
+def partner_list(data: Data = DATA, kafka: Kafka = False, as_json: AsJson = False) -> None:
     """Print the partners."""
     from roamlog.commands.partner import show
 
-    show(data, as_json)
+    show(data, as_json, kafka)
 
 
 @partner.command("remove")
 def partner_remove(
-    name: Annotated[str, typer.Argument(help="The partner's name.")], data: Data = DATA, as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="The partner's name.")],
+    data: Data = DATA,
+    kafka: Kafka = False,
+    as_json: AsJson = False,
 ) -> None:
     """Close the connection to a partner; what it sent stays."""
     from roamlog.commands.partner import remove
 
-    remove(data, name, as_json)
+    remove(data, name, as_json, kafka)
 
 
 @app.command()

@@ -2,8 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -15,6 +15,7 @@ from schemas.party import PartyRole
 
 PREFIX: Final = "ROAMLOG_"
 MIB: Final = 1024 * 1024
+SECRET_CHARACTERS: Final = 32
 
 BESIDE: Final = frozenset({"ROAMLOG_DATA"})
 """Variables with the prefix that are an option's default on the command line, and no settings."""
@@ -130,6 +131,75 @@ class Settings(BaseSettings):
     )
 
 
+def _secret(text: object) -> object:
+    if isinstance(text, str) and 0 < len(text) < SECRET_CHARACTERS:
+        raise ValueError("too short")
+    return text
+
+
+def _server(text: object) -> object:
+    if isinstance(text, str) and text:
+        scheme, separator, rest = text.partition("://")
+        host, _, port = rest.rstrip("/").rpartition(":")
+        if scheme not in {"http", "https"} or not separator or not host or not port.isdigit() or "/" in host or "@" in host:
+            raise ValueError("no scheme, host and port")
+        return text.rstrip("/")
+    return text
+
+
+class Scale(Settings):
+    """How a process behaves that shares Kafka and ClickHouse with others: `Settings`, and where those are."""
+
+    kafka: str = Field(
+        "127.0.0.1:9092", description="the Kafka brokers to begin with", min_length=1, examples=["host:port, several with commas"]
+    )
+    kafka_prefix: str = Field(
+        "",
+        description="what stands before the names of the topics, for several logs in one cluster",
+        pattern=r"^[A-Za-z0-9._-]{0,100}$",
+        examples=["letters, digits, dots, hyphens and underscores"],
+    )
+    kafka_replication: int = Field(
+        1, description="on how many brokers prepare keeps a new topic", ge=1, le=10, examples=["a whole number from 1 to 10"]
+    )
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the brokers are spoken to", examples=["PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"]
+    )
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how a user is told to the brokers", examples=["PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"]
+    )
+    kafka_user: str = Field("", description="the user of the brokers, with SASL", examples=["a user name"])
+    kafka_password: str = Field("", description="the password of that user", examples=["a password"], repr=False)
+    kafka_ca: str = Field("", description="the file with the authorities that the brokers' TLS is checked by", examples=["a path"])
+    kafka_group: str = Field(
+        "roamlog-streams", description="the consumer group of the workers", min_length=1, examples=["the name of a group"]
+    )
+    clickhouse: Annotated[str, BeforeValidator(_server)] = Field(
+        "http://127.0.0.1:8123", description="the ClickHouse server", examples=["a URL such as https://clickhouse.example.com:8443"]
+    )
+    clickhouse_user: str = Field("roamlog", description="the user of ClickHouse", examples=["a user name"])
+    clickhouse_password: str = Field("", description="the password of that user", examples=["a password"], repr=False)
+    clickhouse_database: str = Field(
+        "roamlog",
+        description="the database of the tables",
+        pattern=r"^[a-z_][a-z0-9_]*$",
+        examples=["small letters, digits and underscores"],
+    )
+    clickhouse_ca: str = Field("", description="the file with the authorities that its TLS is checked by", examples=["a path"])
+    pepper: Annotated[str, BeforeValidator(_secret)] = Field(
+        "",
+        description="the secret that partners' tokens are hashed with, the same in every process and for ever",
+        examples=[f"at least {SECRET_CHARACTERS} characters that nobody guesses"],
+        repr=False,
+    )
+    operator_token: Annotated[str, BeforeValidator(_secret)] = Field(
+        "",
+        description="the token that opens analytics, /docs and /metrics",
+        examples=[f"at least {SECRET_CHARACTERS} characters that nobody guesses"],
+        repr=False,
+    )
+
+
 class Setting(NamedTuple):
     """A row of the table of settings."""
 
@@ -138,9 +208,11 @@ class Setting(NamedTuple):
     meaning: str
 
 
-def table() -> Iterator[Setting]:
-    """Yield every setting, in order; README's table is tested against it."""
-    for name, field in Settings.model_fields.items():
+def table(scale: bool = False) -> Iterator[Setting]:
+    """Yield every setting, in order, or those that only count at scale; README's tables are tested against it."""
+    for name, field in Scale.model_fields.items():
+        if scale is (name in Settings.model_fields):
+            continue
         default = field.default
         if name == "roles":
             default = ",".join(f"{role.party}:{role.role}" for role in default)
@@ -148,12 +220,29 @@ def table() -> Iterator[Setting]:
 
 
 def read(**options: Any) -> Settings:
+    """Return the settings of one process that needs nobody; see `_read`."""
+    return _read(Settings, options)
+
+
+def read_scale(**options: Any) -> Scale:
+    """Return the settings of a process that shares Kafka and ClickHouse; see `_read`. Raises Unusable where a secret is missing."""
+    found = _read(Scale, options)
+    for name in ("pepper", "operator_token"):
+        if not getattr(found, name):
+            raise Unusable(f"{PREFIX}{name.upper()} is not set, but takes {Scale.model_fields[name].examples[0]}")  # type: ignore[index]
+    return found
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _read(kind: type[SettingsT], options: Mapping[str, Any]) -> SettingsT:
     """Return the settings of the environment, over which the given options of the command line go (None: not given).
 
     Raises Unusable with one sentence that says what to change; a variable that nearly is a setting is refused as well,
     because a misspelled setting that does nothing is found last.
     """
-    known = [row.variable for row in table()]
+    known = [row.variable for scale in (False, True) for row in table(scale)]
     for variable in os.environ:
         name = variable.upper()
         is_unknown = name.startswith(PREFIX) and name not in known and name not in BESIDE
@@ -161,11 +250,13 @@ def read(**options: Any) -> Settings:
             raise Unusable(f"{variable} is no setting; did you mean {near[0]}?")
     given = {name: value for name, value in options.items() if value is not None}
     try:
-        return Settings(**given)
+        return kind(**given)
     except ValidationError as fault:
         error = fault.errors()[0]
         name = str(error["loc"][0]).lower().removeprefix(PREFIX.lower())
-        field = Settings.model_fields[name]
+        field = kind.model_fields[name]
         shown = f"--{name.replace('_', '-')}" if name in given else PREFIX + name.upper()
         takes = field.examples[0] if field.examples else field.description
+        if not field.repr:  # what is secret is not shown, however wrong it is
+            raise Unusable(f"{shown} cannot be used; it takes {takes}") from None
         raise Unusable(f"{shown} is {str(error['input'])[:80]!r}, but takes {takes}") from fault

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import typer.main
 import yaml
+
+from roamlog import settings
+from roamlog.cli import app
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("schemas", "streams", "ingest", "api", "roamlog")
@@ -100,14 +104,64 @@ def services() -> dict[str, dict[str, Any]]:
     return loaded
 
 
-@pytest.mark.parametrize("name", ["kafka", "clickhouse"])
-def test_a_service_is_pinned_local_checked_and_bounded(name: str) -> None:
+OURS: Final = ("prepare", "ingest", "streams", "api")
+LATER: Final = re.compile(r"\$\{(\w+)")
+
+
+@pytest.mark.parametrize("name", ["kafka", "clickhouse", "proxy"])
+def test_a_service_of_others_is_pinned_local_and_bounded(name: str) -> None:
     service = services()[name]
     assert re.search(r":\d+\.\d+\.\d+[\w.-]*$", service["image"]), "an image is pinned to a patch release"
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    assert service["healthcheck"]["test"]
     assert service["mem_limit"]
-    assert service["volumes"]
+    assert name == "proxy" or (service["healthcheck"]["test"] and service["volumes"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_of_ours_is_a_command_with_settings_that_exist(name: str) -> None:
+    service = services()[name]
+    command, *options = service["command"]
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert command == name
+    given = {option for parameter in known[command].params for option in parameter.opts}
+    assert {option for option in options if option.startswith("-")} <= given
+    variables = {row.variable for scale in (False, True) for row in settings.table(scale)}
+    assert set(service["environment"]) <= variables
+    assert service["depends_on"]
+    assert service["mem_limit"]
+    assert name in {"prepare", "streams"} or service["healthcheck"]["test"]
+
+
+def test_all_services_fit_into_four_gigabytes() -> None:
+    limits = {
+        name: service["mem_limit"] for name, service in services().items() if name != "prepare"
+    }  # it ends before the others begin
+    assert sum(int(limit[:-1]) * (1024 if limit.endswith("g") else 1) for limit in limits.values()) <= 4 * 1024
+
+
+def test_whoever_needs_a_secret_is_told_so() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    demanded = {name for name in LATER.findall(text) if f"${{{name}:?" in text}
+    assert demanded == {"CLICKHOUSE_PASSWORD", "ROAMLOG_PEPPER", "ROAMLOG_OPERATOR_TOKEN"}
+
+
+def test_three_brokers_change_only_services_and_settings_that_exist() -> None:
+    high: dict[str, Any] = yaml.safe_load((ROOT / "compose.ha.yml").read_text(encoding="utf-8"))
+    variables = {row.variable for row in settings.table(scale=True)}
+    brokers = {name for name in high["services"] if name.startswith("kafka")}
+    assert len(brokers) == 3
+    assert set(high["services"]) - brokers == set(OURS)
+    assert set(high["x-three"]) <= variables
+    assert {high["services"][name]["environment"]["KAFKA_NODE_ID"] for name in brokers} == {"1", "2", "3"}
+    assert high["x-three"]["ROAMLOG_KAFKA"].count(",") == 2
+
+
+def test_the_image_holds_every_package_and_begins_with_the_command() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert all(f"COPY {package} {package}" in lines for package in PACKAGES)
+    assert "--require-hashes -r requirements.lock" in lines
+    assert 'ENTRYPOINT ["roamlog"]' in lines
+    assert "USER roamlog" in lines
 
 
 def test_kafka_neither_creates_topics_by_itself_nor_forgets_records() -> None:

@@ -22,6 +22,10 @@ def say_log(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    if level != "debug":
+        # What they meet that matters ends in a sentence of ours; the rest is thousands of lines while a broker is away.
+        for name, least in (("aiokafka", logging.CRITICAL), ("faust", logging.ERROR), ("mode", logging.ERROR)):
+            logging.getLogger(name).setLevel(least)
 
 
 def console() -> "Console":

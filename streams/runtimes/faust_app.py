@@ -13,8 +13,6 @@ This is the only module that imports faust.
 """
 
 import asyncio
-import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -37,9 +35,6 @@ HEARTBEAT_S: Final = 2.0
 """How long a dead worker's partitions stand still: 6.7 s with these two, 55 s with Faust's default of 60."""
 
 COMMIT_S: Final = 1.0
-SAY_EVERY_S: Final = 10.0
-
-_say: Final = logging.getLogger("roamlog")
 
 
 class WrongFaust(RuntimeError):
@@ -357,23 +352,6 @@ def _credentials(cluster: Cluster) -> Any:
         password=cluster.sasl_password,
         ssl_context=options["ssl_context"],
     )
-
-
-class Seldom(logging.Filter):
-    """Lets the same line of a logger pass once in `SAY_EVERY_S`: aiokafka says thousands while a broker is away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        now = time.monotonic()
-        if now - self._said.get(str(record.msg), -SAY_EVERY_S) < SAY_EVERY_S:
-            return False
-        if len(self._said) > 1_000:
-            self._said.clear()
-        self._said[str(record.msg)] = now
-        return True
 
 
 def _nobody(_: frozenset[TopicPartition]) -> None:

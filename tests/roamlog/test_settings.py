@@ -8,10 +8,14 @@ from roamlog import settings
 from roamlog.errors import UNUSABLE, Unusable
 
 
+def every_row() -> list[settings.Setting]:
+    return [*settings.table(), *settings.table(scale=True)]
+
+
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the shell that runs the tests counts here."""
-    for row in settings.table():
+    for row in every_row():
         monkeypatch.delenv(row.variable, raising=False)
 
 
@@ -67,11 +71,35 @@ def test_a_wrong_option_is_named_as_it_was_given() -> None:
 
 
 def test_every_setting_has_a_meaning_and_says_what_it_takes() -> None:
-    assert all(row.meaning for row in settings.table())
-    assert all(field.examples for field in settings.Settings.model_fields.values())
+    assert all(row.meaning for row in every_row())
+    assert all(field.examples for field in settings.Scale.model_fields.values())
 
 
 def test_readme_lists_every_setting_with_its_default() -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    missing = [row.variable for row in settings.table() if f"| `{row.variable}` | `{row.default}` | {row.meaning} |" not in readme]
+    missing = [row.variable for row in every_row() if f"| `{row.variable}` | `{row.default}` | {row.meaning} |" not in readme]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("ROAMLOG_CLICKHOUSE", "clickhouse:8123", "ROAMLOG_CLICKHOUSE is 'clickhouse:8123', but takes a URL such as"),
+        ("ROAMLOG_CLICKHOUSE_DATABASE", "My DB", "ROAMLOG_CLICKHOUSE_DATABASE is 'My DB', but takes small letters, digits and"),
+        ("ROAMLOG_KAFKA_SECURITY", "TLS", "ROAMLOG_KAFKA_SECURITY is 'TLS', but takes PLAINTEXT, SSL, SASL_PLAINTEXT or"),
+        ("ROAMLOG_PEPPER", "short", "ROAMLOG_PEPPER cannot be used; it takes at least 32 characters that nobody guesses"),
+        ("ROAMLOG_PEPPER", "", "ROAMLOG_PEPPER is not set, but takes at least 32 characters that nobody guesses"),
+        ("ROAMLOG_OPERATOR_TOKEN", "", "ROAMLOG_OPERATOR_TOKEN is not set, but takes at least 32 characters that nobody"),
+    ],
+)
+def test_a_mistake_at_scale_is_a_sentence_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv("ROAMLOG_PEPPER", "p" * 32)
+    monkeypatch.setenv("ROAMLOG_OPERATOR_TOKEN", "o" * 32)
+    settings.read_scale()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Unusable) as caught:
+        settings.read_scale()
+    assert str(caught.value).startswith(sentence)
+    assert "short" not in str(caught.value)

@@ -8,6 +8,7 @@ but not under `ROAMLOG_REQUIRE_KAFKA=1`.
 import contextlib
 import fcntl
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -142,17 +143,27 @@ def of_this_run(folder: Path) -> str:
         return given
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "broker.lock"):
-        broker = Broker(folder / "broker", _port(folder))
-        if not broker.pid:
-            _libraries()
-            broker.start()
-        return broker.address
+        if (there := _running(folder)) is not None:
+            return there.address
+        _libraries()
+        for last in (False, False, True):
+            port = free_pair()
+            broker = Broker(folder / f"broker-{port}", port)
+            try:
+                broker.start()
+            except AssertionError:  # somebody was faster with the port
+                if last:
+                    raise
+                continue
+            (folder / "port").write_text(str(port))
+            return broker.address
+        raise AssertionError("unreachable")
 
 
 def end_of_run(folder: Path) -> None:
     """End the broker of this test run, if one was started."""
-    if (folder / "port").exists():
-        Broker(folder / "broker", _port(folder)).kill()
+    if (there := _running(folder)) is not None:
+        there.kill()
 
 
 def missing(reason: str) -> None:
@@ -182,18 +193,20 @@ def _libraries() -> None:
 
 
 def free_pair() -> int:
-    """Return a port that nobody listens on, like the one above it: a broker's and its controller's."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        first = int(probe.getsockname()[1])
-    return next(port for port in range(first, 65_000, 2) if not _listens(port) and not _listens(port + 1))
+    """Return a port that nobody listens on, like the one above it: a broker's and its controller's.
+
+    Below the ports that the system gives to outgoing connections, one of which could take the second meanwhile.
+    """
+    chance = random.SystemRandom()
+    return next(
+        port for port in iter(lambda: chance.randrange(20_000, 32_000, 2), 0) if not _listens(port) and not _listens(port + 1)
+    )
 
 
-def _port(folder: Path) -> int:
+def _running(folder: Path) -> Broker | None:
+    """Return the broker of this run, None where nobody has started one."""
     written = folder / "port"
-    if not written.exists():
-        written.write_text(str(free_pair()))
-    return int(written.read_text())
+    return Broker(folder / f"broker-{written.read_text()}", int(written.read_text())) if written.exists() else None
 
 
 def _listens(port: int) -> bool:

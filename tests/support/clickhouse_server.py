@@ -7,6 +7,8 @@ with their code in a header. One call at a time. Not there: sessions, roles, pro
 """
 
 import contextlib
+import email.parser
+import email.policy
 import gzip
 import hmac
 import os
@@ -120,6 +122,9 @@ def serve(folder: str, port: int, password: str) -> None:
             if parts.path == "/ping":
                 return self._send(200, b"Ok.\n")
             asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+            if self.headers.get("Content-Type", "").startswith("multipart/form-data"):  # parameters that are too long for a URL
+                asked |= _fields(self.headers["Content-Type"], body)
+                body = b""
             if password and not self._known(asked):
                 return self._send(403, b"Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", code="516")
             try:
@@ -127,7 +132,8 @@ def serve(folder: str, port: int, password: str) -> None:
                     return self._send(200, _run(session, asked, body), shape=_shape(asked, body))
             except Exception as fault:  # chDB raises RuntimeError with ClickHouse's text
                 found = _CODE.search(str(fault))
-                return self._send(500, str(fault).encode(), code=found[1] if found else "1002")
+                said = f"{fault} (of the statement {_statement(asked, body)[0][:500]!r})"
+                return self._send(500, said.encode(), code=found[1] if found else "1002")
 
         def _known(self, asked: dict[str, str]) -> bool:
             said = self.headers.get("X-ClickHouse-Key") or asked.get("password", "")
@@ -205,6 +211,15 @@ def _insert(session: Any, sql: str, data: bytes) -> bytes:
 def _shape(asked: dict[str, str], body: bytes) -> str:
     found = _FORMAT.search(_statement(asked, body)[0])
     return found[1] if found else asked.get("default_format", "TabSeparated")
+
+
+def _fields(content_type: str, body: bytes) -> dict[str, str]:
+    """Return the fields of a form."""
+    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    return {
+        str(part.get_param("name", header="content-disposition")): str(part.get_content()).removesuffix("\n")
+        for part in form.iter_parts()
+    }
 
 
 def _plain(body: bytes, encoding: str) -> bytes:

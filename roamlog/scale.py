@@ -1,0 +1,301 @@
+"""The processes of a large house over one Kafka and one ClickHouse: `prepare`, then any number of `ingest`, `streams`, `api`.
+
+Each is the same code as `serve` with a part of it: `ingest` takes pushes and answers about them, `api` gives lists and analytics,
+`streams` folds. What they know of each other stands in the log and in the tables.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
+
+from msgspec import Struct
+
+from api.lookup import DocumentLookup
+from ingest.clients import Clients
+from ingest.existence import Existence
+from ingest.partners import PartnerRegistry
+from ingest.push import Push
+from ingest.secrets import Secrets
+from roamlog.app import House, application, reading
+from roamlog.errors import Failure, Unusable, first_of
+from roamlog.listen import Server as HttpServer
+from roamlog.listen import bound, expire, many_files, server_of, thrifty, unbound, url_of
+from roamlog.operations import Operation, failure_of
+from roamlog.settings import Scale
+from schemas.ocpi.discovery import discover
+from streams.catalogue import projections
+from streams.clock import SystemClock
+from streams.errors import StopTheLine
+from streams.following import Following
+from streams.generations import AnyProjection
+from streams.logs import kafka
+from streams.logs.kafka import Cluster, KafkaLog
+from streams.logs.lanes import LogMismatch
+from streams.metrics import Metrics
+from streams.ports import Clock, LogUnavailable, StoreUnavailable
+from streams.runtimes import worker
+from streams.runtimes.worker import NotPrepared, Stuck, Worker
+from streams.stores.clickhouse import ClickHouseStore, Server, StoreError
+
+if TYPE_CHECKING:
+    from roamlog.node import Node
+
+AskedT = TypeVar("AskedT", bound=Struct)
+FoundT = TypeVar("FoundT", bound=Struct)
+
+STOPS_WITHIN_S: Final = 8.0
+"""How long a worker's round may take once the process was asked to stop: ten seconds in all."""
+
+Part = Literal["ingest", "api"]
+
+
+class Prepared(NamedTuple):
+    """What `prepare` made: topics, and the projections with new tables."""
+
+    topics: list[str]
+    projections: list[str]
+
+
+class Started(NamedTuple):
+    """What a process says when it is there; `url` is empty where it answers nobody."""
+
+    part: str
+    url: str
+
+
+class Shared:
+    """The log, the tables and what hangs on them, in one of the processes."""
+
+    def __init__(self, settings: Scale, log: KafkaLog, store: ClickHouseStore, clock: Clock) -> None:
+        self.settings = settings
+        self.log = log
+        self.store = store
+        self.clock = clock
+        self.projections: Sequence[AnyProjection] = projections()
+        self.topics = {projection.name: projection.topics for projection in self.projections}
+        self.secrets = Secrets(settings.pepper.encode(), settings.operator_token)
+        self.registry = PartnerRegistry(log, self.secrets.pepper, clock)
+        self.following = Following(log, log.log_id, store, self.topics, clock)
+
+    def house(self, public_url: str) -> House:
+        """Return what answers HTTP."""
+        dialects, metrics, lookup = discover(), Metrics(), DocumentLookup(self.store)
+        push = Push(
+            log=self.log,
+            dialects=dialects,
+            clock=self.clock,
+            existence=Existence(self.settings.key_cache_bytes),
+            lookup=lookup,
+            positions=self.following.progress,
+            metrics=metrics,
+            clients=Clients(self.registry, self.clock),
+            public_url=public_url,
+            patch_wait_s=self.settings.patch_wait_s,
+        )
+        return House(
+            settings=self.settings,
+            log=self.log,
+            store=self.store,
+            positions=self.following.progress,
+            clock=self.clock,
+            metrics=metrics,
+            dialects=dialects,
+            topics=self.topics,
+            lookup=lookup,
+            registry=self.registry,
+            secrets=self.secrets,
+            push=push,
+        )
+
+
+def cluster_of(settings: Scale) -> Cluster:
+    """Return how the settings reach the brokers. Raises Unusable where they contradict each other."""
+    if settings.kafka_security.startswith("SASL") and not (settings.kafka_user and settings.kafka_password):
+        raise Unusable(
+            f"ROAMLOG_KAFKA_SECURITY is {settings.kafka_security}, which needs ROAMLOG_KAFKA_USER and ROAMLOG_KAFKA_PASSWORD"
+        )
+    try:
+        cluster = Cluster(
+            servers=settings.kafka,
+            prefix=settings.kafka_prefix,
+            security_protocol=settings.kafka_security,
+            sasl_mechanism=settings.kafka_sasl,
+            sasl_username=settings.kafka_user or None,
+            sasl_password=settings.kafka_password or None,
+            cafile=settings.kafka_ca or None,
+        )
+        cluster.options()
+    except OSError as fault:
+        raise Unusable(f"ROAMLOG_KAFKA_CA is {settings.kafka_ca!r}, which cannot be read ({fault.strerror or fault})") from fault
+    return cluster
+
+
+def server_at(settings: Scale) -> Server:
+    """Return how the settings reach ClickHouse."""
+    scheme, _, rest = settings.clickhouse.partition("://")
+    host, _, port = rest.rpartition(":")
+    return Server(
+        host=host.strip("[]"),
+        port=int(port),
+        user=settings.clickhouse_user,
+        password=settings.clickhouse_password,
+        secure=scheme == "https",
+        cafile=settings.clickhouse_ca or None,
+        database=settings.clickhouse_database,
+    )
+
+
+async def prepare(settings: Scale) -> Prepared:
+    """Make topics, database and tables that are missing. Raises Failure in a sentence."""
+    with _sentences():
+        cluster = cluster_of(settings)
+        at = SystemClock().now()
+        topics = await kafka.prepare(cluster, partitions=settings.partitions, replication=settings.kafka_replication, at=at)
+        async with _opened(settings) as shared:
+            return Prepared(topics, await worker.prepare(shared.log, shared.store, shared.projections))
+
+
+def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT) -> FoundT:
+    """Return what an operation on the partners found. Raises Failure in a sentence."""
+
+    async def run() -> FoundT:
+        log = await KafkaLog.open(cluster_of(settings))
+        try:
+            clock = SystemClock()
+            registry = PartnerRegistry(log, settings.pepper.encode(), clock)
+            await registry.catch_up()
+            # Operations on partners need no more of a node than its registry.
+            return await operation.run(cast("Node", SimpleNamespace(registry=registry, clock=clock)), asked, lambda _: None)
+        finally:
+            await log.close()
+
+    try:
+        with _sentences():
+            return asyncio.run(run())
+    except (Exception, BaseExceptionGroup) as faults:
+        fault = first_of(faults)
+        raise failure_of(fault) or fault from faults
+
+
+def run_http(settings: Scale, part: Part, started: Callable[[Started], None]) -> None:
+    """Answer HTTP as one of the parts until SIGTERM or SIGINT. Raises Failure in a sentence."""
+    with bound(settings.host, settings.port) as listener:
+        many_files()
+        _run(_http(settings, part, listener, started))
+
+
+def run_streams(settings: Scale, started: Callable[[Started], None]) -> None:
+    """Fold as a worker of the group until SIGTERM or SIGINT. Raises Failure in a sentence."""
+    _run(_streams(settings, started))
+
+
+async def _http(settings: Scale, part: Part, listener: socket.socket, started: Callable[[Started], None]) -> None:
+    stop = _stopped_by_signals()
+    url = settings.public_url or url_of(listener)
+    async with _opened(settings) as shared:
+        await shared.registry.catch_up()
+        await shared.following.look()
+        house = shared.house(url)
+        front = server_of(application(house, url) if part == "ingest" else reading(house, url), settings)
+        try:
+            await front.startup(sockets=[listener])
+        except OSError as fault:
+            raise unbound(settings.host, settings.port, fault) from fault
+        thrifty()
+        started(Started(part, url))
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(shared.registry.follow(), name="partners"),
+                tasks.create_task(shared.following.run(), name="positions"),
+                tasks.create_task(expire(front, settings.request_s), name="slow requests"),
+            ]
+            serving = tasks.create_task(front.main_loop(), name="server")
+            try:
+                await stop.wait()
+            finally:
+                await _shut(front, serving)
+                for task in beside:
+                    task.cancel()
+
+
+async def _streams(settings: Scale, started: Callable[[Started], None]) -> None:
+    stop = _stopped_by_signals()
+    async with _opened(settings) as shared:
+        one = Worker(
+            cluster_of(settings),
+            settings.kafka_prefix + settings.kafka_group,
+            shared.log,
+            shared.store,
+            shared.projections,
+            clock=shared.clock,
+            cache_bytes=settings.state_cache_bytes,
+        )
+        thrifty()
+        started(Started("streams", ""))
+        folding = asyncio.create_task(one.run(stop), name="worker")
+        ended = asyncio.create_task(stop.wait())
+        await asyncio.wait({folding, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        _, late = await asyncio.wait({folding}, timeout=STOPS_WITHIN_S)
+        if late:  # it waits for a store that is away; what it had not finished another does again
+            folding.cancel()
+            await asyncio.gather(folding, return_exceptions=True)
+        else:
+            folding.result()
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Scale) -> AsyncIterator[Shared]:
+    log = await KafkaLog.open(cluster_of(settings))
+    try:
+        store = await asyncio.to_thread(ClickHouseStore.http, server_at(settings))
+        try:
+            yield Shared(settings, log, store, SystemClock())
+        finally:
+            await store.close()
+    finally:
+        await log.close()
+
+
+async def _shut(front: HttpServer, serving: Awaitable[None]) -> None:
+    front.should_exit = True
+    await asyncio.gather(front.shutdown(), serving, return_exceptions=True)
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _run(process: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, _sentences():
+        runner.run(process)
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what an operator can mend into a Failure in a sentence."""
+    try:
+        yield
+    except (Exception, BaseExceptionGroup) as faults:
+        fault = first_of(faults)
+        said = (str(fault).strip().splitlines() or [""])[0][:300]
+        match fault:
+            case Failure():
+                raise fault from faults
+            case LogMismatch() | NotPrepared():
+                raise Unusable(said) from faults
+            case StoreError():
+                remedy = "look at ROAMLOG_CLICKHOUSE_USER, its password and the database"
+                raise Unusable(f"ClickHouse refuses what it is asked ({said}); {remedy}") from faults
+            case StopTheLine() | LogUnavailable() | StoreUnavailable() | Stuck():
+                raise Failure(said) from faults
+        raise

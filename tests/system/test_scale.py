@@ -1,0 +1,250 @@
+"""The processes of the scale profile over a real broker and ClickHouse: what was answered is folded once, whoever dies."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+from clickhouse_server import USER, ClickHouseServer, running
+from serving import as_json, free_port, wire_session
+from yarl import URL
+
+from streams.logs.kafka import Cluster
+
+pytestmark = pytest.mark.system
+
+SECRET: Final = "a secret of tests that is long enough"
+OPERATOR: Final = "an operator's token for tests, long"
+TOKEN: Final = {"Authorization": "Token scale-token", "Content-Type": "application/json"}
+RECEIVER: Final = "/ocpi/2.2.1/receiver/sessions/NL/TNM"
+SENDER: Final = "/ocpi/2.2.1/sender/sessions?date_from=2026-01-01T00:00:00Z&limit=1000"
+STAMP: Final = "2026-10-01T08:00:00Z"
+SOON_S: Final = 90
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    with running(tmp_path_factory.mktemp("clickhouse"), "secret") as started:
+        yield started
+
+
+@pytest.fixture
+def environment(cluster: Cluster, clickhouse: ClickHouseServer) -> dict[str, str]:
+    """The settings of all processes of one house."""
+    return {
+        "ROAMLOG_KAFKA": cluster.servers,
+        "ROAMLOG_KAFKA_PREFIX": cluster.prefix,
+        "ROAMLOG_CLICKHOUSE": f"http://127.0.0.1:{clickhouse.port}",
+        "ROAMLOG_CLICKHOUSE_USER": USER,
+        "ROAMLOG_CLICKHOUSE_PASSWORD": "secret",
+        "ROAMLOG_CLICKHOUSE_DATABASE": "scale_" + cluster.prefix.replace("-", "_").rstrip("."),
+        "ROAMLOG_PEPPER": SECRET,
+        "ROAMLOG_OPERATOR_TOKEN": OPERATOR,
+    }
+
+
+def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `roamlog …` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "roamlog.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+class Process:
+    """One of the processes."""
+
+    def __init__(self, environment: dict[str, str], folder: Path, *arguments: str) -> None:
+        self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "roamlog.cli", *arguments], stdout=output, stderr=output, env=os.environ | environment
+            )
+
+    def send(self, how: signal.Signals) -> None:
+        self.process.send_signal(how)
+
+    async def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal and return the exit code."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(how)
+        try:
+            return await asyncio.to_thread(self.process.wait, 30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"it did not stop: {self.log.read_text()[-2000:]}") from None
+
+
+class House:
+    """All processes of one house."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self.environment = environment
+        self.folder = folder
+        self.processes: list[Process] = []
+        self.urls: dict[str, str] = {}
+
+    def start(self, *arguments: str) -> Process:
+        one = Process(self.environment, self.folder, *arguments)
+        self.processes.append(one)
+        return one
+
+    def said(self) -> str:
+        """Return what the processes printed last."""
+        return "\n".join(f"{one.log.name}: {one.log.read_text()[-1500:]}" for one in self.processes)
+
+    async def answering(self, part: str) -> Process:
+        """Start a process that answers HTTP, and return once it does."""
+        port = free_port()
+        self.urls[part] = f"http://127.0.0.1:{port}"
+        one = self.start(part, "--port", str(port))
+        async with aiohttp.ClientSession() as client, asyncio.timeout(SOON_S):
+            while True:
+                assert one.process.poll() is None, one.log.read_text()
+                try:
+                    async with client.get(f"{self.urls[part]}/health") as answer:
+                        if answer.status == 200:
+                            return one
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def house(environment: dict[str, str], folder: Path) -> AsyncIterator[House]:
+    """A house with one ingest, one api and a connected partner; workers are the test's own."""
+    one = House(environment, folder)
+    try:
+        prepared = command(environment, "prepare", "--json")
+        assert prepared.returncode == 0, prepared.stderr
+        added = command(
+            environment,
+            *("partner", "add", "tnm", "--party", "NL*TNM", "--role", "CPO", "--role", "EMSP", "--token", "scale-token", "--kafka"),
+        )
+        assert added.returncode == 0, added.stderr
+        await asyncio.gather(one.answering("ingest"), one.answering("api"))
+        yield one
+    finally:
+        for process in one.processes:
+            process.process.kill()
+            process.process.wait()
+
+
+async def put(client: aiohttp.ClientSession, house: House, number: int) -> None:
+    async with client.put(
+        f"{house.urls['ingest']}{RECEIVER}/s{number}", data=as_json(wire_session(f"s{number}", 1, STAMP))
+    ) as answer:
+        said = await answer.json()
+        assert said["status_code"] == 1000, said
+
+
+async def listed(client: aiohttp.ClientSession, house: House) -> dict[str, Any]:
+    """Return the Sessions that the api lists, by id."""
+    found: dict[str, Any] = {}
+    url: str | None = house.urls["api"] + SENDER
+    while url is not None:
+        async with client.get(url) as answer:
+            assert answer.status in {200, 503}, await answer.text()
+            said = await answer.json()
+            found |= {one["id"]: one for one in said.get("data") or []}
+            following = answer.links.get("next")
+            # The public URL is the proxy's; here the api is asked itself.
+            url = None if following is None else house.urls["api"] + URL(str(following["url"])).raw_path_qs
+    return found
+
+
+async def until_listed(client: aiohttp.ClientSession, house: House, number: int) -> dict[str, Any]:
+    until = time.monotonic() + SOON_S
+    while True:
+        found = await listed(client, house)
+        if len(found) >= number:
+            return found
+        assert time.monotonic() < until, f"{len(found)} of {number} are listed; {house.said()}"
+        await asyncio.sleep(0.2)
+
+
+async def test_a_push_to_one_process_is_served_by_another(environment: dict[str, str], tmp_path: Path) -> None:
+    async with house(environment, tmp_path) as one, aiohttp.ClientSession(headers=TOKEN) as client:
+        one.start("streams")
+        for number in range(20):
+            await put(client, one, number)
+        assert set(await until_listed(client, one, 20)) == {f"s{number}" for number in range(20)}
+        async with client.get(f"{one.urls['ingest']}{RECEIVER}/s3") as answer:
+            assert (await answer.json())["data"]["id"] == "s3"
+        async with client.put(f"{one.urls['api']}{RECEIVER}/s3", data=b"{}") as answer:
+            assert answer.status in {404, 405}  # what is written is for ingest
+            await answer.read()
+        async with client.get(
+            f"{one.urls['api']}/analytics/sessions/status", headers={"Authorization": f"Token {OPERATOR}"}
+        ) as answer:
+            assert answer.status in {200, 404}
+            await answer.read()
+        assert [await process.end() for process in one.processes] == [0, 0, 0]
+
+
+async def test_workers_that_stop_die_and_freeze_lose_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    async with house(environment, tmp_path) as one, aiohttp.ClientSession(headers=TOKEN) as client:
+        workers = [one.start("streams"), one.start("streams")]
+        number = 0
+
+        async def push(count: int) -> None:
+            nonlocal number
+            for _ in range(count):
+                await asyncio.gather(*(put(client, one, number + place) for place in range(10)))
+                number += 10
+
+        await push(10)
+        await until_listed(client, one, 100)
+        await push(10)
+        assert await workers[0].end(signal.SIGTERM) == 0
+        await push(5)
+        workers.append(one.start("streams"))
+        workers[1].send(signal.SIGSTOP)
+        await push(10)
+        await until_listed(client, one, number)  # another worker has taken over
+        workers[1].send(signal.SIGCONT)
+        await push(5)
+        await workers[1].end(signal.SIGKILL)
+        await push(5)
+        found = await until_listed(client, one, number)
+        assert set(found) == {f"s{each}" for each in range(number)}
+        done = command(environment, "doctor", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(finding["well"] for finding in json.loads(done.stdout))
+
+
+def test_a_house_without_its_neighbours_is_a_sentence(environment: dict[str, str]) -> None:
+    nowhere = environment | {"ROAMLOG_KAFKA": "127.0.0.1:9"}
+    for arguments in (("prepare",), ("streams",), ("api", "--port", "0"), ("ingest", "--port", "0")):
+        done = command(nowhere, *arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert done.stderr.startswith("roamlog: the brokers at 127.0.0.1:9 cannot be used now")
+    silent = environment | {"ROAMLOG_PEPPER": ""}
+    done = command(silent, "streams")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "roamlog: ROAMLOG_PEPPER is not set, but takes at least 32 characters that nobody guesses\n",
+    )
+    unprepared = command(environment, "streams")
+    assert unprepared.returncode == 2
+    assert unprepared.stderr.rstrip().endswith("run roamlog prepare")
+
+
+def test_a_wrong_password_of_clickhouse_is_a_sentence(environment: dict[str, str]) -> None:
+    done = command(environment | {"ROAMLOG_CLICKHOUSE_PASSWORD": "guess"}, "prepare")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "ROAMLOG_CLICKHOUSE_USER" in done.stderr
+    assert "guess" not in done.stderr
