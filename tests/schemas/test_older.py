@@ -22,7 +22,7 @@ from schemas.ocpi.validation import Report, validator
 from schemas.types import Json, Loss, Verb, instant
 
 every_object = pytest.mark.parametrize(("version", "name"), list(itertools.product(DIALECTS, OBJECTS)))
-unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+unhurried = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 TYPED: Final[dict[str, Callable[[bytes], Any]]] = {
     "Session": session.decode,
     "CDR": cdr.decode,
@@ -236,7 +236,7 @@ def assert_fits(dialect: Dialect, name: str, lowered: Lowered, *losses: Loss) ->
 @pytest.mark.parametrize("target", TARGETS)
 @every_object
 @given(data=st.data())
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
 def test_an_old_object_in_any_other_version_has_no_money_time_or_identity_of_its_own(
     version: str, name: str, target: str, data: st.DataObject
 ) -> None:

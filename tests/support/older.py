@@ -111,7 +111,7 @@ _2_1_1: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def sample(version: str, name: str, *without: str, **changes: Any) -> dict[str, Any]:
+def sample(version: str, name: str, /, *without: str, **changes: Any) -> dict[str, Any]:
     """Return a clean object of a version, without some fields and with others replaced or added."""
     of = copy.deepcopy(_2_1_1[name])
     if version == "2.0":
@@ -157,17 +157,17 @@ def lift(version: str, name: str, of: dict[str, Any] | bytes, *, verb: Verb | No
     return DIALECTS[version].lift(module, verb or usual, text, level=level, owner=OWNER, received_at=RECEIVED_AT)
 
 
-def up(version: str, name: str, *without: str, **changes: Any) -> Any:
+def up(version: str, name: str, /, *without: str, **changes: Any) -> Any:
     """Return the canonical form of a sample, as values."""
     return codec.parse(lift(version, name, sample(version, name, *without, **changes)).payload)
 
 
-def patched(version: str, name: str, **changes: Any) -> Any:
+def patched(version: str, name: str, /, **changes: Any) -> Any:
     """Return the canonical form of a PATCH, as values."""
     return codec.parse(lift(version, name, changes, verb=Verb.PATCH).payload)
 
 
-def canonical(name: str, *without: str, **changes: Any) -> dict[str, Any]:
+def canonical(name: str, /, *without: str, **changes: Any) -> dict[str, Any]:
     """Return a canonical object that came in OCPI 2.2.1."""
     module, verb, level = OBJECTS[name]
     value: Any = codec.parse(v2_2_1.dialect().lift(module, verb, codec.encode(SAMPLES[name]), level=level).payload)
@@ -183,7 +183,7 @@ def lower(version: str, name: str, of: dict[str, Any] | bytes, beside: Beside = 
     return DIALECTS[version].lower(module, of if isinstance(of, bytes) else codec.encode(of), level=level, beside=beside)
 
 
-def down(version: str, name: str, *without: str, beside: Beside = NOTHING_BESIDE, **changes: Any) -> tuple[Any, list[str]]:
+def down(version: str, name: str, /, *without: str, beside: Beside = NOTHING_BESIDE, **changes: Any) -> tuple[Any, list[str]]:
     """Return a canonical sample in a version, as values, and the pointers of what was lost."""
     lowered = lower(version, name, canonical(name, *without, **changes), beside)
     assert lowered.withheld is None
