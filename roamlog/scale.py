@@ -169,7 +169,9 @@ def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT
             registry = PartnerRegistry(log, settings.pepper.encode(), clock)
             await registry.catch_up()
             # Operations on partners need no more of a node than its registry.
-            return await operation.run(cast("Node", SimpleNamespace(registry=registry, clock=clock)), asked, lambda _: None)
+            return await operation.run(
+                cast("Node", SimpleNamespace(registry=registry, clock=clock, dialects=discover())), asked, lambda _: None
+            )
         finally:
             await log.close()
 
