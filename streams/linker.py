@@ -379,7 +379,8 @@ class Linker:
     def _envelope(
         self, kind: str, party: str, key: tuple[str, str], payload: bytes, findings: tuple[Finding, ...] = ()
     ) -> Envelope:
-        head = msgspec.json.encode((kind, party, key))
+        # Amounts that were mended twice may be what they were at first, and yet are no repeat.
+        head = msgspec.json.encode((kind, party, key, self._again))
         return Envelope(
             event_id=hashlib.blake2b(head + payload, digest_size=16).digest(),
             type=kind,

@@ -328,6 +328,10 @@ async def test_a_link_takes_the_amounts_that_were_mended(store: TableStore) -> N
         await linked(runtime)
         assert len(await records(log, CHARGING)) == said == 6  # two objects, a link, a link restated
         assert await store.query(billed) == [(Decimal(4), [b"c-1"])]
+    async with started(log, store, Revised(3, tenfold), links=True) as runtime:  # it was no bug after all
+        await linked(runtime)
+        assert await store.query(billed) == [(Decimal(40), [b"c-1"])]
+        assert len(await records(log, CHARGING)) == 8
 
 
 async def test_the_partners_are_not_disturbed(log: MemoryLog, store: TableStore) -> None:
