@@ -30,7 +30,8 @@ class Narrowing:
 
     `substitutes`: by enum, what is said instead of a value that the version lacks. `cut`: `Object.field` of the texts that are
     cut where the version has less room; others are passed on as they are. `made_up`: `Object.field` and the value of fields
-    that the one form requires and the other does not have or may lack.
+    that the one form requires and the other does not have or may lack. `essential`: `Object.field` without which an object that
+    has it would mean another thing; whatever holds it is left out or withheld.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Narrowing:
         *,
         cut: Iterable[str] = (),
         made_up: Mapping[str, str] | None = None,
+        essential: Iterable[str] = (),
     ) -> None:
         self.shelf: Final = shelf
         self.spec: Final = spec
@@ -49,6 +51,7 @@ class Narrowing:
         self.substitutes: Final = substitutes
         self.cut: Final = frozenset(cut)
         self.made_up: Final = made_up or {}
+        self.essential: Final = frozenset(essential)
         self._parts: dict[str, _Part] = {}
 
     def conversions(self, names: Iterable[str]) -> Mapping[str, Conversion]:
@@ -77,6 +80,7 @@ class _Part:
         self.shelf = of.shelf
         self.rows = canonical
         self.reserved = tuple(field for field in canonical if field not in own)
+        self.essential = tuple(field for field in self.reserved if f"{name}.{field}" in of.essential)
         self.priced = name == "Tariff" and "tax_included" in self.reserved
         self.given = [
             (field, canonical[field].length, of.made_up[f"{name}.{field}"])
@@ -90,10 +94,11 @@ class _Part:
         self.lowers: dict[str, _Lower] = {}
         self.plains: dict[str, Any] = {}
         self.touched: set[str] = set()
+        self.narrowed: dict[str, frozenset[str]] = {}
         for field, row in own.items():
             if not (self.priced and field in _LIMITS):
                 self._field(of, field, row, canonical[field])
-        self.rises = bool(self.reserved or self.lifts)
+        self.rises = bool(self.reserved or self.lifts or self.narrowed)
         self.differs = bool(self.rises or self.filled or self.lowers)
 
     def _field(self, of: Narrowing, field: str, row: Field, canonical: Field) -> None:
@@ -110,6 +115,7 @@ class _Part:
             self.touched.add(field)
         elif foreign:
             nearest = {value: of.substitutes.get(row.type, {}).get(value) for value in foreign}
+            self.narrowed[field] = frozenset(nearest)
             self.lowers[field] = (_values if row.many else _value)(shelf.version, nearest, row.required)
             self.plains[field] = cast(Any, Literal)[of.spec.enums[row.type]]
         elif f"{self.name}.{field}" in of.cut and row.length is not None:
@@ -120,7 +126,7 @@ class _Part:
             if part.rises:
                 self.lifts[field] = (_each_lifted if row.many else _one_lifted)(part)
             if part.differs:
-                self.lowers[field] = (_each_lowered if row.many else _one_lowered)(part, row.required)
+                self.lowers[field] = (_each_lowered if row.many else _one_lowered)(part, row.required or bool(part.essential))
                 self.plains[field] = part.untouched()
                 if part.priced or part.given or part.touched:
                     self.touched.add(field)
@@ -130,6 +136,9 @@ class _Part:
         if self.priced:
             return lift_tariff(document, at, losses, self.shelf, self.reserved)
         changed = self.shelf.put(document, self.reserved)
+        if foreign := [field for field, values in self.narrowed.items() if _says(document.get(field, _NULL), values)]:
+            self.shelf.copy(document, foreign)
+            changed = True
         if self.given:
             self._give(document, at, losses)
             changed = True
@@ -144,6 +153,9 @@ class _Part:
 
     def lower(self, document: Document, at: str, losses: list[Loss]) -> bool:
         """Make the fields this version's in place. Raises Withheld."""
+        for field in self.essential:
+            if document.get(field, _NULL) != _NULL:
+                raise Withheld(f"OCPI {self.shelf.version} has no {field}, and would say something else without it")
         changed = bool(self.given)
         if self.given:
             self._take_given(document)
@@ -151,9 +163,10 @@ class _Part:
             changed = lower_tariff(document, at, losses, self.shelf, self.reserved)
         else:
             changed |= self.shelf.drop(document, self.reserved, at, losses)
+        kept = self.shelf.unchanged(document) if self.narrowed and self.shelf.name in document else ()
         for field, lower in self.lowers.items():
             old = document.get(field, _NULL)
-            if old != _NULL:
+            if old != _NULL and field not in kept:
                 new = lower(old, f"{at}/{field}", losses)
                 if new is None:
                     del document[field]
@@ -231,7 +244,14 @@ _NEVER: Final[Any] = Annotated[int, Meta(gt=0, lt=0)]
 
 _text: Final = msgspec.json.Decoder(str)
 _texts: Final = msgspec.json.Decoder(list[str])
+_said: Final = msgspec.json.Decoder(str | list[str] | None)
 _members: Final = msgspec.json.Decoder(list[Raw])
+
+
+def _says(value: Raw, foreign: frozenset[str]) -> bool:
+    """Tell whether an enum's value, or a list of them, has a foreign one."""
+    said = _said.decode(value)
+    return False if said is None else said in foreign if isinstance(said, str) else not foreign.isdisjoint(said)
 
 
 def _fits(value: Raw, length: int | None) -> bool:
@@ -289,7 +309,11 @@ def _cut(length: int, version: str) -> _Lower:
 
 
 def _one_lifted(part: _Part) -> _Lift:
+    plain = part.plain() or (lambda _: False)
+
     def lift(value: Raw, at: str, losses: list[Loss]) -> Raw:
+        if plain(bytes(value)):
+            return value
         fields = codec.fields(value)
         return Raw(codec.encode(fields)) if part.lift(fields, at, losses) else value
 

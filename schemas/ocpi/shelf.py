@@ -5,7 +5,7 @@ are put on a shelf, a member that only the same version's `lower` opens: nothing
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 import msgspec
@@ -17,6 +17,9 @@ from schemas.types import Loss
 
 SHELVES: Final = "roamlog:"
 """How the name of a shelf begins; the version that fills it follows."""
+
+KEPT: Final = "kept/"
+"""How a note on a shelf begins of what a field said that has another form there."""
 
 
 class Shelf(Struct, frozen=True):
@@ -35,6 +38,16 @@ class Shelf(Struct, frozen=True):
         if taken:
             fields[self.name] = Raw(codec.encode({**self.of(fields), **taken}))
         return bool(taken)
+
+    def copy(self, fields: Document, names: Iterable[str]) -> None:
+        """Note on the shelf what the named fields say, which stay."""
+        noted = {KEPT + field: fields[field] for field in names}
+        fields[self.name] = Raw(codec.encode({**self.of(fields), **noted}))
+
+    def unchanged(self, fields: Document) -> frozenset[str]:
+        """Return the fields that still say what was noted of them."""
+        noted = [(field.removeprefix(KEPT), text) for field, text in self.of(fields).items() if field.startswith(KEPT)]
+        return frozenset(field for field, text in noted if fields.get(field) == text)
 
     def of(self, fields: Document) -> Document:
         """Return what is on the object's shelf."""
@@ -69,7 +82,7 @@ class Shelf(Struct, frozen=True):
 
         def convert(fields: Document, at: str) -> bool:
             within = _within(fields, at, convert)
-            own = self.of(fields)
+            own = {field: value for field, value in self.of(fields).items() if not field.startswith(KEPT)}
             shelves = [field for field in fields if field.startswith(SHELVES)]
             for field in shelves:
                 del fields[field]

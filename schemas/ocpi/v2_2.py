@@ -9,6 +9,7 @@ from schemas.ocpi.dialect import Dialect
 from schemas.ocpi.narrowing import Narrowing
 from schemas.ocpi.shelf import Shelf
 from schemas.ocpi.spec import Spec
+from schemas.ocpi.validation import NOT_AVAILABLE
 
 
 def dialect() -> Dialect:
@@ -18,7 +19,7 @@ def dialect() -> Dialect:
 
 def conversions(version: str) -> Mapping[str, Conversion]:
     """Return how objects in the form of 2.2 become canonical; `version` is whose shelf takes what has no place there."""
-    narrowing = Narrowing(Shelf(version), SPEC, v2_3_0.SPEC, SUBSTITUTES, cut=CUT, made_up=MADE_UP)
+    narrowing = Narrowing(Shelf(version), SPEC, v2_3_0.SPEC, SUBSTITUTES, cut=CUT, made_up=MADE_UP, essential=v2_2_1.ESSENTIAL)
     return narrowing.conversions(v2_3_0.OBJECTS)
 
 
@@ -31,7 +32,9 @@ SUBSTITUTES: Final[Mapping[str, Mapping[str, str]]] = {
 CUT: Final = ("Location.address", "Location.state")
 """The texts that are cut where the version has less room. What is signed must stay whole, whatever its length."""
 
-MADE_UP: Final[Mapping[str, str]] = {"CdrToken.country_code": "", "CdrToken.party_id": "", "CdrLocation.postal_code": ""}
+MADE_UP: Final[Mapping[str, str]] = dict.fromkeys(
+    ("CdrToken.country_code", "CdrToken.party_id", "CdrLocation.postal_code"), NOT_AVAILABLE
+)
 """What must be said and is not known: whose the token is (2.2 leaves it to the routing headers), a place without postal code."""
 
 SPEC: Final[Spec] = v2_2_1.SPEC.differing(

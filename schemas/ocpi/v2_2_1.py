@@ -21,7 +21,7 @@ def dialect() -> Dialect:
 
 def conversions(version: str) -> Mapping[str, Conversion]:
     """Return how objects in the form of 2.2.1 become canonical; `version` is whose shelf takes what has no place there."""
-    return with_prices(Narrowing(Shelf(version), SPEC, v2_3_0.SPEC, SUBSTITUTES).conversions(v2_3_0.OBJECTS))
+    return with_prices(Narrowing(Shelf(version), SPEC, v2_3_0.SPEC, SUBSTITUTES, essential=ESSENTIAL).conversions(v2_3_0.OBJECTS))
 
 
 def with_prices(conversions: Mapping[str, Conversion]) -> Mapping[str, Conversion]:
@@ -59,12 +59,16 @@ PATCHED: Final = v2_3_0.PATCHED
 SUBSTITUTES: Final[Mapping[str, Mapping[str, str]]] = {"TokenType": {"EMAID": "OTHER"}}
 """What is said instead of a value that the version does not have; a list drops the others, and what must be one is withheld."""
 
+ESSENTIAL: Final = ("TariffRestrictions.booking",)
+"""A restriction that is not told would let the prices of its element apply always."""
+
 SPEC: Final[Spec] = v2_3_0.SPEC.differing(
     objects={
         "Price": {"before_taxes": None, "taxes": None, "excl_vat": "number 1", "incl_vat": "number ?"},
         "TaxAmount": None,
         "PriceLimit": None,
         "Tariff": {"min_price": "Price ?", "max_price": "Price ?", "tax_included": None, "preauthorize_amount": None},
+        "TariffRestrictions": {"booking": None},
         "Location": {"parking_places": None, "help_phone": None},
         "EVSE": {"parking": None, "accepted_service_providers": None},
         "Connector": {"capabilities": None},
@@ -72,6 +76,7 @@ SPEC: Final[Spec] = v2_3_0.SPEC.differing(
         "EVSEParking": None,
     },
     enums={
+        "BookingRestrictionType": None,
         "ConnectorCapability": None,
         "ConnectorType": v2_3_0.SPEC.without("ConnectorType", "MCS", "SAE_J3400"),
         "EVSEPosition": None,

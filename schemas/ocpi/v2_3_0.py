@@ -14,7 +14,7 @@ def dialect() -> Dialect:
     """Return the version as documented by its edition 2.
 
     Objects are kept as they came. The first edition had shorter texts and a Tariff's preauthorize_amount, and printed a CDR
-    whose Tariff lacks tax_included: all three are taken.
+    whose Tariff lacks tax_included: all three are taken. Of the bookings branch the restriction of Tariffs is known.
     """
     return Declared(version=VERSION, edition=EDITION, revision=1, spec=SPEC, conversions={}, patched=PATCHED)
 
@@ -184,6 +184,7 @@ SPEC: Final[Spec] = declare(
             "max_duration": "int ?",
             "day_of_week": "DayOfWeek *",
             "reservation": "ReservationRestrictionType ?",
+            "booking": "BookingRestrictionType ?",
         },
         "DisplayText": {
             "language": "string(2) 1",
@@ -366,6 +367,7 @@ SPEC: Final[Spec] = declare(
     },
     enums={
         "AuthMethod": "AUTH_REQUEST COMMAND WHITELIST",
+        "BookingRestrictionType": "BOOKING BOOKING_CANCELLATION_FEES BOOKING_EXPIRES BOOKING_OVERTIME",
         "CdrDimensionType": (
             "CURRENT ENERGY ENERGY_EXPORT ENERGY_IMPORT MAX_CURRENT MIN_CURRENT MAX_POWER MIN_POWER PARKING_TIME POWER "
             "RESERVATION_TIME STATE_OF_CHARGE TIME"
@@ -415,6 +417,7 @@ SPEC: Final[Spec] = declare(
     },
     # The specification's OpenEnums: unlisted values are kept and remarked on, never a reason to refuse.
     open_enums=(
+        "BookingRestrictionType",
         "Capability",
         "ConnectorCapability",
         "ConnectorType",

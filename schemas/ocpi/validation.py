@@ -15,6 +15,9 @@ Check: TypeAlias = "Callable[[Json, str, Report], Json]"
 
 MAX_FINDINGS: Final = 100
 
+NOT_AVAILABLE: Final = "#NA"
+"""What a required text may say that cannot be filled, whatever its length (OCPI 2.2 transport_and_format, No data available)."""
+
 _CANONICAL: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,3})?Z")
 _LOOSE: Final = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{1,2}-[0-9]{1,2})(?P<t>[Tt ])(?P<time>[0-9]{1,2}:[0-9]{2}:[0-9]{2})"
@@ -219,7 +222,7 @@ def _text(length: int | None, ci: bool, key: bool) -> Check:
             report.error(at, "wrong_type", f"a string is expected, not {shown(value)}")
             return value
         severity: Severity = "error" if key else "warning"
-        if length is not None and len(text) > length:
+        if length is not None and len(text) > length and (key or text != NOT_AVAILABLE):
             report.add(at, "too_long", severity, f"{len(text)} characters, {length} are allowed")
         if key and not text:
             report.error(at, "empty_identity", "an object cannot be told by an empty text")

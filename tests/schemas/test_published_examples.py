@@ -1,4 +1,4 @@
-"""Every object that OCPI 2.2.1 publishes is taken, remarked on, and given back equal; what breaks the tables is refused.
+"""Every object that OCPI 2.2 to 2.3.0 publish is taken, remarked on, and given back equal; what breaks the tables is refused.
 
 The examples (CC BY-ND 4.0) are no part of this project: they are read from ROAMLOG_OCPI_EXAMPLES or ../shared/ocpi/examples.
 """
@@ -12,6 +12,8 @@ import pytest
 from generated import same
 
 from schemas import codec
+from schemas.ocpi import clientinfo
+from schemas.ocpi.declared import Declared
 from schemas.ocpi.dialect import Level, Refused
 from schemas.ocpi.discovery import discover
 from schemas.types import Module, Verb
@@ -49,16 +51,22 @@ LEVELS: Final[dict[str, Level]] = {
 }
 
 
-def published() -> list[str]:
+OF_VERSION: Final = {("2.3.0", "cdrs_example"): ["missing_field"]}
+"""Where versions differ in what is to be said."""
+
+NUMBERS: Final = {"2.2": 39, "2.2.1": 38, "2.3.0": 40}
+
+
+def published(version: str) -> list[str]:
     """Return the names of the files that hold an object or a PATCH."""
-    names = [path.stem for module in Module for path in FOLDER.glob(f"2.2.1/{module}_*.json")]
+    names = [path.stem for module in Module for path in FOLDER.glob(f"{version}/{module}_*.json")]
     return sorted(name for name in names if not FRAGMENT.search(name) or name == "locations_example_parking_garage_opening_hours")
 
 
-@pytest.mark.parametrize("name", published())
-def test_an_example_is_taken_with_its_remarks_and_given_back(name: str) -> None:
-    text = (FOLDER / f"2.2.1/{name}.json").read_bytes()
-    dialect = discover()["2.2.1"]
+@pytest.mark.parametrize(("version", "name"), [(version, name) for version in NUMBERS for name in published(version)])
+def test_an_example_is_taken_with_its_remarks_and_given_back(version: str, name: str) -> None:
+    text = (FOLDER / f"{version}/{name}.json").read_bytes()
+    dialect = discover()[version]
     module = Module(name.partition("_")[0])
     verb = Verb.PATCH if "_patch_" in name else Verb.POST if module is Module.CDRS else Verb.PUT
     level = LEVELS.get(name, "location")
@@ -69,13 +77,25 @@ def test_an_example_is_taken_with_its_remarks_and_given_back(name: str) -> None:
         assert errors == REFUSED[name]
         return
     lifted = dialect.lift(module, verb, text, level=level)
-    assert [finding.rule for finding in lifted.findings] == REMARKS.get(name, [])
+    assert [finding.rule for finding in lifted.findings] == OF_VERSION.get((version, name), REMARKS.get(name, []))
     if verb is not Verb.PATCH:
         lowered = dialect.lower(module, lifted.payload, level=level)
         assert same(codec.parse(lowered.body), codec.parse(text))
         assert lowered.losses == ()
 
 
+@pytest.mark.parametrize("version", NUMBERS)
+def test_the_published_client_info_is_read_though_it_lacks_last_updated(version: str) -> None:
+    dialect = discover()[version]
+    assert isinstance(dialect, Declared)
+    info, findings = clientinfo.read(dialect.spec, (FOLDER / f"{version}/hubclientinfo_put_example.json").read_bytes())
+    assert (info.party, info.role, info.status, info.last_updated) == ("NL*ALL", "CPO", "PLANNED", None)
+    assert [(finding.pointer, finding.rule, finding.severity) for finding in findings] == [
+        ("/last_updated", "missing_field", "warning")
+    ]
+
+
 def test_no_remark_is_about_an_example_that_is_not_there() -> None:
-    assert {*REMARKS, *REFUSED, *LEVELS} <= set(published())
-    assert len(published()) == 38
+    for version, number in NUMBERS.items():
+        assert {*REMARKS, *REFUSED, *LEVELS} <= set(published(version))
+        assert len(published(version)) == number

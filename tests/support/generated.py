@@ -125,3 +125,98 @@ def same(one: Json, other: Json) -> bool:
 def text_of(value: Json) -> bytes:
     """Return the JSON text."""
     return codec.encode(value)
+
+
+MEANT: Final[dict[str, Json]] = {
+    "country_code": "NL",
+    "party_id": "TNM",
+    "currency": "EUR",
+    "country": "NLD",
+    "language": "en",
+    "latitude": "52.370216",
+    "longitude": "4.895168",
+    "time_zone": "Europe/Amsterdam",
+    "location_id": "LOC1",
+    "evse_uid": "3256",
+    "connector_id": "1",
+    "uid": "3256",
+    "evse_id": "NL*TNM*E1",
+    "weekday": 1,
+    "standard": "IEC_62196_T2",
+    "connector_standard": "IEC_62196_T2",
+    "status": "AVAILABLE",
+    "type": "RFID",
+    "tax_included": "NO",
+    "publish": True,
+    "credit": False,
+    "twentyfourseven": False,
+    "start_time": "08:00",
+    "end_time": "20:00",
+    "start_date": "2026-01-01",
+    "end_date": "2026-12-31",
+    "total_energy": Decimal("12.5"),
+    "kwh": Decimal("12.5"),
+    "volume": Decimal("12.5"),
+    "vat": Decimal("19.0"),
+}  # fmt: skip
+"""What fields say by their name in objects with every field, and with as few as may be."""
+
+MOMENTS: Final[dict[str, str]] = {
+    "start_date_time": "2026-01-31T10:00:00Z",
+    "start_datetime": "2026-01-31T10:00:00Z",
+    "end_date_time": "2026-01-31T11:00:00Z",
+    "end_datetime": "2026-01-31T11:00:00Z",
+    "stop_date_time": "2026-01-31T11:00:00Z",
+    "period_begin": "2026-03-01T00:00:00Z",
+    "period_end": "2026-03-02T00:00:00Z",
+    "last_updated": "2026-01-31T11:00:01Z",
+}
+
+
+HOLDING_BACK: Final = ("booking",)
+"""What other versions cannot say at all, so that the rest would not be seen."""
+
+
+def filled(spec: Spec, name: str, *, whole: bool) -> dict[str, Json]:
+    """Return a valid object: with every field, all values of an enum in its lists, and long texts; or with as few as may be."""
+    made: dict[str, Json] = {}
+    for field, row in spec.objects[name].items():
+        if row.required or (whole and field not in HOLDING_BACK):
+            one = _meant(spec, name, field, row, whole)
+            made[field] = one if not row.many or isinstance(one, list) else [one]
+    return made
+
+
+def _meant(spec: Spec, name: str, field: str, row: Field, whole: bool) -> Json:
+    if row.type in spec.objects:
+        return filled(spec, row.type, whole=whole)
+    if row.type in spec.enums:
+        values = spec.enums[row.type]
+        if row.many:
+            return list(values) if whole else [values[0]]
+        return next((meant for meant in (MEANT.get(field), "ENERGY", "AC_3_PHASE", "REGULAR") if meant in values), values[0])
+    if row.type == "DateTime":
+        return MOMENTS[field]
+    if field in MEANT:
+        meant = MEANT[field]
+        return str(meant) if row.type == "decimal" else meant
+    match row.type:
+        case "number":
+            return Decimal("2.5")
+        case "decimal":
+            return "2.5"
+        case "int":
+            return 16
+        case "boolean":
+            return True
+        case "URL":
+            return "https://example.com/x"
+    if name == "RegularHours":
+        return "08:00" if field == "period_begin" else "20:00"
+    if whole and field in ("address", "state"):
+        return ("Keizersgracht " * 20)[: row.length]
+    if field == "id" and name == "Location":
+        return "LOC1"
+    if field == "id" and name == "Connector":
+        return "1"
+    return f"{field[:8]}-1"[: row.length]
