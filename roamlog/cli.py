@@ -110,6 +110,7 @@ def partner_add(
     role: Annotated[list[str], typer.Option(help="A role of OCPI: CPO, EMSP, HUB, NSP, NAP, SCSP or OTHER.")],
     token: Annotated[str | None, typer.Option(help="The token that the partner presents; made where none is given.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
+    version: Annotated[str, typer.Option(help="The OCPI version that the partner speaks.")] = "2.2.1",
     data: Data = DATA,
     kafka: Kafka = False,
     as_json: AsJson = False,
@@ -117,7 +118,7 @@ def partner_add(
     """Connect a partner and print its token, this once."""
     from roamlog.commands.partner import add
 
-    add(data, name, party, role, token, allow or [], as_json, kafka)
+    add(data, name, party, role, token, allow or [], version, as_json, kafka)
 
 
 @partner.command("list")

@@ -221,7 +221,12 @@ class Replayed(Struct, frozen=True):
 
 
 async def partner_add(node: Node, asked: PartnerAdd, told: Told) -> PartnerAdded:
-    """Return the new partner and its token, once it stands in the log."""
+    """Return the new partner and its token, once it stands in the log.
+
+    Its version is the one in which it is called, and says how its token is written there; it may call us in any.
+    """
+    if asked.version not in node.dialects:
+        raise Unusable(f"OCPI {asked.version} is not spoken here; {', '.join(node.dialects)} is")
     roles = party_roles(asked.parties, asked.roles)
     issued = await node.registry.add(asked.name, roles, version=asked.version, token=asked.token, allowed=asked.allowed)
     return PartnerAdded(_partner(issued.connection), issued.token)

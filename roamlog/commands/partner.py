@@ -22,16 +22,17 @@ def add(  # noqa: PLR0917 (as the command line has them)
     roles: Sequence[str],
     token: str | None,
     allow: Sequence[str],
+    version: str,
     as_json: bool,
     kafka: bool,
 ) -> None:
     """Connect a partner and print its token."""
-    asked = operations.PartnerAdd(name, tuple(parties), tuple(roles), token, tuple(allow))
+    asked = operations.PartnerAdd(name, tuple(parties), tuple(roles), token, tuple(allow), version)
     added = _perform(data, kafka, operations.PARTNER_ADD, asked)
     if as_json:
         print_json(added)
         return
-    say(f"{added.partner.name} is connected as {', '.join(added.partner.roles)}")
+    say(f"{added.partner.name} is connected as {', '.join(added.partner.roles)}, in OCPI {added.partner.version}")
     say(f"its token, shown this once: {added.token}")
 
 
