@@ -23,6 +23,7 @@ from schemas.types import Finding, Module, identity
 from streams.claims import Claimed, Claims, Key, Original, Row, Told
 from streams.generations import Generation, Generations, Reached
 from streams.links import link
+from streams.logs.local import LogDamaged
 from streams.metrics import Metrics
 from streams.ports import Clock, Entry, EventLog, LogUnavailable, Record, StoreDamaged, StoreUnavailable, TableStore, TopicPartition
 from streams.progress import Progress
@@ -144,7 +145,10 @@ class Linker:
         self._again = of
 
     async def run(self) -> NoReturn:
-        """Link what comes, until it is cancelled; tries again while log or store are away. Raises StoreDamaged and defects."""
+        """Link what comes, until it is cancelled; tries again while log or store cannot answer. Raises StoreDamaged and defects.
+
+        A log that is damaged where the projections read it long ago stops nothing but the links.
+        """
         away = False
         clock = asyncio.get_running_loop().time
         while True:
@@ -154,7 +158,7 @@ class Linker:
                 away = False
             except StoreDamaged:
                 raise
-            except (StoreUnavailable, LogUnavailable) as fault:
+            except (StoreUnavailable, LogUnavailable, LogDamaged) as fault:
                 if not away:
                     _say.warning("CDRs cannot be linked now, which is tried again: %s", fault)
                 done, away = 0, True
