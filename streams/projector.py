@@ -9,7 +9,7 @@ import hashlib
 import logging
 import math
 import operator
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -39,7 +39,7 @@ from streams.ports import (
 from streams.projection import Key, Recorded, Table, row_version
 from streams.topics import REJECTED
 
-ROUND_RECORDS: Final = 5_000
+ROUND_RECORDS: Final = 10_000
 ROUND_WAIT_S: Final = 0.2
 """How long records may gather: a round costs an insert a table, however few its rows."""
 
@@ -62,19 +62,18 @@ class _Kept(Struct, frozen=True, gc=False):
 
     state: Any
     version: int
-    size: int
 
 
-class _Stored(NamedTuple):
-    """A state as its row keeps it."""
+class _Stored(Struct, frozen=True, gc=False):
+    """A state as its row keeps it; the cache has it so, because the bytes of a state are a fraction of what its objects take."""
 
     doc: bytes
     state: bytes
     version: int
 
-
-SIZE: Final = 2
-"""How much more a state takes in memory than its document and what is stored beside it: objects stand around the same bytes."""
+    @property
+    def size(self) -> int:
+        return len(self.doc) + len(self.state)
 
 
 class Work:
@@ -83,7 +82,7 @@ class Work:
     def __init__(self, projection: AnyProjection, generation: Generation, cache_bytes: int) -> None:
         self.projection = projection
         self.generation = generation
-        self.cache: ByteCache[Key, _Kept] = ByteCache(cache_bytes)
+        self.cache: ByteCache[Key, _Stored] = ByteCache(cache_bytes)
         current = projection.current
         if current is None:
             raise ValueError(f"projection {projection.name} declares no current table")
@@ -136,21 +135,18 @@ class _Read(Recorded, frozen=True, gc=False):
 
 
 class _Batch:
-    """Records on their way: decoded, folded into rows, then inserted. `kept` has the states by the work's table."""
+    """Records on their way: folded into rows, then inserted.
 
-    def __init__(
-        self,
-        records: Sequence[Record],
-        recorded: Sequence[_Read],
-        bad: list[_Bad],
-        reached: dict[TopicPartition, Reached],
-    ) -> None:
+    `kept` has the states by the work's table, as they are for the next batch, `stored` as they are for the cache.
+    """
+
+    def __init__(self, records: Sequence[Record], bad: list[_Bad], reached: dict[TopicPartition, Reached]) -> None:
         self.records = records
-        self.recorded = recorded
         self.bad = bad
         self.reached = reached
         self.blocks: list[_Block] = []
         self.kept: dict[str, dict[Key, _Kept]] = {}
+        self.stored: dict[str, dict[Key, _Stored]] = {}
 
 
 class Projector:
@@ -260,14 +256,14 @@ class Projector:
         """Decode and fold records (in offset order per partition) into rows."""
         recorded, unread = await self._run(_decode_all, records, self._log.epoch, self.mend)
         before = self.positions if behind is None else behind.reached
-        batch = _Batch(records, recorded, unread, _reached(before, records, recorded))
-        await self._fold_into(batch, behind)
+        batch = _Batch(records, unread, _reached(before, records, recorded))
+        await self._fold_into(batch, recorded, behind)
         return batch
 
-    async def _fold_into(self, batch: "_Batch", behind: "_Batch | None") -> None:
+    async def _fold_into(self, batch: "_Batch", recorded: Sequence[_Read], behind: "_Batch | None") -> None:
         ahead = {} if behind is None else behind.kept
-        wanted: list[_Wanted] = await self._run(_wanted, self.works, batch, ahead)
-        batch.blocks, batch.kept = [], {}
+        wanted: list[_Wanted] = await self._run(_wanted, self.works, recorded, batch.bad, ahead)
+        batch.blocks, batch.kept, batch.stored = [], {}, {}
         loading = [asyncio.ensure_future(self._load(one)) for one in wanted]
         try:
             # What needs the store least is folded while it answers for the rest.
@@ -275,7 +271,7 @@ class Projector:
                 folded = await self._run(_fold_all, one, await load)
                 batch.bad.extend(folded.bad)
                 batch.blocks += [*folded.facts, folded.current]
-                batch.kept[one.work.source] = folded.kept
+                batch.kept[one.work.source], batch.stored[one.work.source] = folded.kept, folded.stored
         finally:
             for load in loading:
                 load.cancel()
@@ -300,14 +296,11 @@ class Projector:
             except _RefusedRecord as refusal:
                 refused = True
                 batch.bad.append(_Bad(refusal.record, refusal.reason, refusal.projection))
-                for work in self.works:
-                    for key in batch.kept[work.source]:
-                        work.cache.discard(key)
-                await self._fold_into(batch, None)
+                await self._run(_forget, self.works, batch)
+                recorded, _ = await self._run(_decode_all, batch.records, self._log.epoch, self.mend)
+                await self._fold_into(batch, recorded, None)
                 continue
-            for work in self.works:
-                for key, entry in batch.kept[work.source].items():
-                    work.cache.put(key, entry)
+            await self._run(_remember, self.works, batch)
             return refused
 
     async def _settle(self, batch: "_Batch") -> Round:
@@ -423,6 +416,7 @@ class _Folded(NamedTuple):
     facts: list[_Block]
     current: _Block
     kept: dict[Key, _Kept]
+    stored: dict[Key, _Stored]
     bad: list[_Bad]
 
 
@@ -474,23 +468,26 @@ def _envelope_of(rejected: Rejected) -> Envelope:
 
 
 class _Wanted(NamedTuple):
-    """The events that concern a projection, beside them their keys, the states at hand, and the keys without."""
+    """The events that concern a projection, beside them their keys, and their states: alive, in the cache, and the keys without."""
 
     work: Work
     events: list[_Read]
     keys: list[Key]
-    states: dict[Key, _Kept]
+    alive: dict[Key, _Kept]
+    cached: dict[Key, _Stored]
     missing: list[Key]
 
 
-def _wanted(works: Sequence[Work], batch: _Batch, ahead: Mapping[str, Mapping[Key, _Kept]]) -> list[_Wanted]:
+def _wanted(
+    works: Sequence[Work], recorded: Sequence[_Read], bad: Sequence[_Bad], ahead: Mapping[str, Mapping[Key, _Kept]]
+) -> list[_Wanted]:
     """Return what each projection needs; `ahead` has the states of the batch that is being inserted, by the work's table."""
     topics: dict[str, list[_Read]] = {}
-    for read in batch.recorded:
+    for read in recorded:
         topics.setdefault(read.record.topic, []).append(read)
     wanted = []
     for work in works:
-        refused = {_place(b.record) for b in batch.bad if b.projection == work.projection.name}
+        refused = {_place(b.record) for b in bad if b.projection == work.projection.name}
         key_of = work.projection.key
         events: list[_Read] = []
         keys: list[Key] = []
@@ -499,32 +496,49 @@ def _wanted(works: Sequence[Work], batch: _Batch, ahead: Mapping[str, Mapping[Ke
                 if (key := key_of(read)) is not None and not (refused and _place(read.record) in refused):
                     events.append(read)
                     keys.append(key)
-        states, missing = _known(work, dict.fromkeys(keys), ahead.get(work.source, {}))
-        wanted.append(_Wanted(work, events, keys, states, missing))
+        one = _Wanted(work, events, keys, {}, {}, [])
+        _find(one, ahead.get(work.source, {}))
+        wanted.append(one)
     return wanted
 
 
-def _known(work: Work, keys: Iterable[Key], ahead: Mapping[Key, _Kept]) -> tuple[dict[Key, _Kept], list[Key]]:
-    """Return the states at hand (those ahead, then the cache's) and the keys without."""
-    states: dict[Key, _Kept] = {}
-    missing: list[Key] = []
-    for key in keys:
-        found = ahead.get(key) or work.cache.get(key)
-        if found is None:
-            missing.append(key)
+def _find(wanted: _Wanted, ahead: Mapping[Key, _Kept]) -> None:
+    """Look for the states of the keys."""
+    _, _, keys, alive, cached, missing = wanted
+    cache = wanted.work.cache
+    for key in dict.fromkeys(keys):
+        if (kept := ahead.get(key)) is not None:
+            alive[key] = kept
+        elif (stored := cache.get(key)) is not None:
+            cached[key] = stored
         else:
-            states[key] = found
-    return states, missing
+            missing.append(key)
 
 
-def _fold_all(wanted: _Wanted, stored: Mapping[Key, _Stored]) -> _Folded:
-    """Fold the events, each key in offset order, upon the states at hand and the stored ones."""
-    work, states = wanted.work, wanted.states
+# Both in the thread that folds, which looks into the caches meanwhile.
+
+
+def _remember(works: Sequence[Work], batch: _Batch) -> None:
+    for work in works:
+        for key, stored in batch.stored[work.source].items():
+            work.cache.put(key, stored)
+
+
+def _forget(works: Sequence[Work], batch: _Batch) -> None:
+    for work in works:
+        for key in batch.stored[work.source]:
+            work.cache.discard(key)
+
+
+def _fold_all(wanted: _Wanted, loaded: Mapping[Key, _Stored]) -> _Folded:
+    """Fold the events, each key in offset order, upon the states at hand and those that were loaded."""
+    work = wanted.work
     projection = work.projection
-    fold = projection.fold
-    live: dict[Key, tuple[Any, int, Record | None]] = {key: (kept.state, kept.version, None) for key, kept in states.items()}
-    for key, row in stored.items():
-        live[key] = projection.decode(key, row.doc, row.state), row.version, None
+    fold, decode_state = projection.fold, projection.decode
+    live: dict[Key, tuple[Any, int, Record | None]] = {key: (kept.state, kept.version, None) for key, kept in wanted.alive.items()}
+    for states in (wanted.cached, loaded):
+        for key, row in states.items():
+            live[key] = decode_state(key, row.doc, row.state), row.version, None
     facts = {table.name: _Rows(table) for table in projection.facts}
     unknown = None, -1, None
     bad: list[_Bad] = []
@@ -545,14 +559,16 @@ def _fold_all(wanted: _Wanted, stored: Mapping[Key, _Stored]) -> _Folded:
     blocks = [rows.block(tables.physical(rows.table, work.generation.suffix), projection.name) for rows in facts.values()]
     current = _Rows(work.current)
     kept: dict[Key, _Kept] = {}
+    stored: dict[Key, _Stored] = {}
     doc_at, state_at, row_of = work.doc_at, work.state_at, projection.row
     for key, (state, version, source) in live.items():
         if source is None:
             continue
         values = row_of(key, state)
         current.add(values, source, version)
-        kept[key] = _Kept(state, version, SIZE * (len(_bytes(values[doc_at])) + len(_bytes(values[state_at]))))
-    return _Folded(blocks, current.block(work.source, projection.name)._replace(state=True), kept, bad)
+        kept[key] = _Kept(state, version)
+        stored[key] = _Stored(_bytes(values[doc_at]), _bytes(values[state_at]), version)
+    return _Folded(blocks, current.block(work.source, projection.name)._replace(state=True), kept, stored, bad)
 
 
 class _Rows:
