@@ -13,7 +13,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evses, project, push, rebuild, serve
+from benchmarks import dialects, evses, project, push, rebuild, serve
 from benchmarks.frame import ROOT, Options, Result, Unavailable, machine
 
 BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]]
     "serve": serve.run,
     "evses": evses.run,
     "rebuild": rebuild.run,
+    "dialects": dialects.run,
 }
 LAST: Final = ROOT / "benchmarks" / "results.json"
 console: Final = Console()

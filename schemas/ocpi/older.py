@@ -16,7 +16,7 @@ from schemas.ocpi.declared import Declared, Mend, Reader, Withheld
 from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Level, Lifted, Lowered
 from schemas.ocpi.shelf import SHELVES, has_no_shelf
 from schemas.ocpi.spec import Extent, Spec
-from schemas.types import Finding, Instant, Json, Loss, Module, Verb, date_time, instant
+from schemas.types import Finding, Instant, Json, Loss, Module, Verb, instant
 
 Fields: TypeAlias = dict[str, Any]
 """An object whose tables were checked, decoded."""
@@ -31,11 +31,8 @@ class Up:
     __slots__ = ("findings", "losses", "owner", "received_at", "whole")
 
     def __init__(self, owner: str | None, received_at: Instant | None, *, whole: bool) -> None:
-        self.owner: tuple[str, str] | None = None
-        if owner is not None:
-            country_code, _, party_id = owner.partition("*")
-            self.owner = country_code, party_id
-        self.received_at = None if received_at is None else date_time(received_at)
+        self.owner = owner
+        self.received_at = received_at
         self.whole = whole
         self.losses: list[Loss] = []
         self.findings: list[Finding] = []
@@ -113,6 +110,7 @@ class Objects:
         self.reserved: Final = {name: _CANONICAL[name] - spec.objects[name].keys() for name in _CANONICAL if name in spec.objects}
         self.intruding: Final = {name: spec.objects[name].keys() - _CANONICAL[name] for name in self.reserved}
         self.known: Final = {name: frozenset(values) for name, values in spec.enums.items()}
+        self.is_stamped: Final = "last_updated" in spec.objects["Session"]
         self.foreign: Final = f"OCPI {version} has no such field"
 
     def shelve(self, name: str, of: Fields) -> None:
@@ -152,7 +150,7 @@ class Objects:
     def own(self, of: Fields, up: Up) -> None:
         """Add whose a whole object is."""
         if up.whole and up.owner is not None:
-            of["country_code"], of["party_id"] = up.owner
+            of["country_code"], _, of["party_id"] = up.owner.partition("*")
 
     def listed(self, of: Fields, field: str, enum: str) -> None:
         """Keep a list of enum values that has unlisted ones: they are dropped from a list of another version."""
@@ -266,7 +264,7 @@ class Older(Declared):
     ) -> Lifted:
         """Return the canonical form of one object or of a PATCH. Raises NotJson or Refused."""
         name = self._object(module, level)
-        up = Up(owner, received_at, whole=verb is not Verb.PATCH)
+        up = Up(owner, received_at, whole=verb is not _PATCH)
         if not up.whole and name not in self.patched:
             raise ValueError(f"OCPI {self.version} has no PATCH of a {name}")
         source, text, findings = self._reader(name, "whole" if up.whole else "bare").read(body)
@@ -281,7 +279,7 @@ class Older(Declared):
         else:
             payload = codec.encode(self._patch_of(name, _generic.decode(self._sealed(text)), up, ""))
         ids = _ids(name, source)
-        updated = _said(source, "last_updated") if "last_updated" in self.spec.objects[name] else None
+        updated = _said(source, "last_updated") if self.objects.is_stamped else None
         return Lifted(
             module=module,
             verb=verb,
@@ -350,6 +348,8 @@ IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
     "Connector": ("id",),
 }
 """What a PATCH cannot change."""
+
+_PATCH: Final = Verb.PATCH  # every attribute of an enum's class costs as much as a call
 
 _SILENT: Final = frozenset({"country_code", "party_id"})
 """Fields of the canonical form that are in the path of an object that does not have them."""

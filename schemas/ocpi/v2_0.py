@@ -64,7 +64,7 @@ class Objects20(Objects211):
         if up.whole:
             of[f"{self.absent}last_updated"] = True
             if up.received_at is not None:
-                of.setdefault("last_updated", up.received_at)
+                of.setdefault("last_updated", date_time(up.received_at))
 
     def lower_session(self, of: Document, down: Down, at: str) -> None:
         """Make the fields this version's. Raises Withheld where a cost, which is required, is not known."""

@@ -148,7 +148,7 @@ class Objects211(Objects):
         evse = evses[0]
         added = '{"location_id":"%s","evse_uid":"%s","connector_id":"%s",' % (place.id, evse.uid, evse.connectors[0].id)  # noqa: UP031
         if up.owner is not None:
-            added += _owner_text(*up.owner)
+            added += _owner_text(up.owner)
         return body.replace(b"{", added.encode(), 1)
 
     def lower_session(self, of: Document, down: Down, at: str) -> None:
@@ -848,7 +848,8 @@ _DEGREES: Final = re.compile(r"-?[0-9]+\.[0-9]+")
 
 
 @lru_cache(maxsize=10_000)
-def _owner_text(country_code: str, party_id: str) -> str:
+def _owner_text(owner: str) -> str:
+    country_code, _, party_id = owner.partition("*")
     return f'"country_code":{codec.encode(country_code).decode()},"party_id":{codec.encode(party_id).decode()},'
 
 
