@@ -332,3 +332,29 @@ def test_any_odd_value_is_taken_or_refused_in_order(version: str, name: str, dat
         if verb is None:
             TYPED[name](lifted.payload)
             assert lower(version, name, lifted.payload).withheld is None
+
+
+ACROSS: Final = [
+    pair for pair in itertools.product(TARGETS, TARGETS) if pair[0] != pair[1] and not DIALECTS.keys().isdisjoint(pair)
+]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize(("source", "target"), ACROSS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+def test_nothing_of_one_versions_shelves_reaches_another(source: str, target: str, name: str, data: st.DataObject) -> None:
+    """Whatever unknown fields an object has, and wherever."""
+    module, verb, level = OBJECTS[name]
+    sent = data.draw(objects(spec_of(TARGETS[source]), name))
+    lifted = TARGETS[source].lift(module, verb, text_of(sent), level=level, owner=OWNER, received_at=RECEIVED_AT)
+    beside = Beside()
+    if name == "Session":
+        value: Any = codec.parse(lifted.payload)
+        connector = {**canonical("Connector"), "id": value["connector_id"]}
+        evse = {**canonical("EVSE"), "uid": value["evse_uid"], "connectors": [connector]}
+        beside = Beside(location=codec.encode(canonical("Location", id=value["location_id"], evses=[evse])))
+    lowered = TARGETS[target].lower(module, lifted.payload, level=level, beside=beside)
+    if lowered.withheld is None:
+        assert SHELVES.encode() not in lowered.body
+        assert_fits(TARGETS[target], name, lowered, *lifted.losses)
