@@ -17,7 +17,7 @@ from schemas.events import Document
 from schemas.ocpi import v2_2_1
 from schemas.ocpi.checks import OLDER_SENSE
 from schemas.ocpi.declared import Withheld
-from schemas.ocpi.dialect import NOTHING_BESIDE, Dialect
+from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Dialect
 from schemas.ocpi.older import NA, Down, Fields, Lowering, Objects, Older, Up, Way
 from schemas.ocpi.shelf import SHELVES
 from schemas.ocpi.spec import Spec
@@ -218,10 +218,15 @@ class Objects211(Objects):
             raise Withheld(f"OCPI {self.version} has the Location within the Session, and this one is not known")
         read = self._remembered_place if len(location) <= _REMEMBERED_BYTES else self._place_text
         text, losses = read(location, *map(identity, ids))
+        if down.beside.tariffs and any(loss.pointer.endswith("/tariff_ids") for loss in losses):
+            # Which of a Connector's tariffs is given depends on them, and on the time.
+            text, losses = self._place_text(location, *map(identity, ids), beside=down.beside)
         down.losses += losses
         return text
 
-    def _place_text(self, location: bytes, location_id: str, evse_uid: str, connector_id: str) -> tuple[Raw, list[Loss]]:
+    def _place_text(
+        self, location: bytes, location_id: str, evse_uid: str, connector_id: str, beside: Beside = NOTHING_BESIDE
+    ) -> tuple[Raw, list[Loss]]:
         place: Fields = _generic.decode(location)
         place["evses"] = [
             {**evse, "connectors": connectors}
@@ -231,7 +236,7 @@ class Objects211(Objects):
         ][:1]
         if identity(place["id"]) != location_id or not place["evses"]:
             raise Withheld(f"OCPI {self.version} has the Connector within the Session, and this one is not known")
-        down = Down(NOTHING_BESIDE)
+        down = Down(beside)
         self.lower_place(place, down, "/location")
         if not place["evses"]:
             raise Withheld(f"OCPI {self.version} has the Connector within the Session, and cannot say this one")

@@ -278,6 +278,10 @@ def test_of_several_tariffs_the_regular_one_that_is_valid_now_is_given_else_the_
     assert value["tariff_id"] == "USUAL"
     assert "/tariff_ids" in losses
     assert down(version, "Connector", tariff_ids=ids)[0]["tariff_id"] == "GREEN"
+    location = codec.encode(canonical("Location", evses=[canonical("EVSE", connectors=[canonical("Connector", tariff_ids=ids)])]))
+    for known, chosen in ((tariffs, "USUAL"), ({}, "GREEN")):
+        session, _ = down(version, "Session", beside=Beside(location=location, tariffs=known, now=now))
+        assert session["location"]["evses"][0]["connectors"][0]["tariff_id"] == chosen
     one, losses = down(version, "Connector", tariff_ids=["T"])
     assert (one["tariff_id"], "/tariff_ids" in losses) == ("T", False)
     assert "tariff_id" not in down(version, "Connector", tariff_ids=[])[0]
