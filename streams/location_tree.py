@@ -83,7 +83,7 @@ class Node(Struct, frozen=True, array_like=True, gc=False):
         """Return the children that belong to it with their keys, in the newest PUT's order, later ones behind by id."""
         parts = self.parts
         keys = self.order
-        if len(keys) != len(parts) or not all(key in parts for key in keys):
+        if len(keys) != len(parts) or parts.keys() != set(keys):
             keys = (*(key for key in keys if key in parts), *sorted(parts.keys() - set(keys)))
         return [(key, child) for key in keys if self.lists(child := parts[key])]
 

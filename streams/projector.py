@@ -21,6 +21,7 @@ from schemas import envelope as envelopes
 from schemas import rejected as rejections
 from schemas.events import Envelope, RequestRejected, UnknownEvent, event_of
 from schemas.rejected import LogPosition, Rejected
+from schemas.types import Instant
 from streams import tables
 from streams.cache import ByteCache
 from streams.errors import Poison, StopTheLine
@@ -249,15 +250,22 @@ class Projector:
         if not start:
             return None
         batches = await self._log.fetch(start, max_records=max_records, wait_s=wait_s)
-        records = [record for tp, batch in batches.items() for record in batch if upto is None or record.offset < upto.get(tp, 0)]
+        records: list[Record] = []
+        for tp, batch in batches.items():
+            records += batch if upto is None else [record for record in batch if record.offset < upto.get(tp, 0)]
         return await self._fold(records, behind) if records else None
 
     async def _fold(self, records: Sequence[Record], behind: "_Batch | None" = None) -> "_Batch":
         """Decode and fold records (in offset order per partition) into rows."""
-        recorded, unread = await self._run(_decode_all, records, self._log.epoch, self.mend)
+        read: _Decoded = await self._run(_decode_all, records, self._log.epoch, self.mend)
         before = self.positions if behind is None else behind.reached
-        batch = _Batch(records, unread, _reached(before, records, recorded))
-        await self._fold_into(batch, recorded, behind)
+        reached = dict(before)
+        for (topic, partition), (offset, received_at) in read.last.items():
+            lane = TopicPartition(topic, partition)
+            known = before.get(lane, Reached(0, 0))
+            reached[lane] = Reached(offset + 1, max(known.received_at, received_at))
+        batch = _Batch(records, read.bad, reached)
+        await self._fold_into(batch, read.events, behind)
         return batch
 
     async def _fold_into(self, batch: "_Batch", recorded: Sequence[_Read], behind: "_Batch | None") -> None:
@@ -297,8 +305,8 @@ class Projector:
                 refused = True
                 batch.bad.append(_Bad(refusal.record, refusal.reason, refusal.projection))
                 await self._run(_forget, self.works, batch)
-                recorded, _ = await self._run(_decode_all, batch.records, self._log.epoch, self.mend)
-                await self._fold_into(batch, recorded, None)
+                read: _Decoded = await self._run(_decode_all, batch.records, self._log.epoch, self.mend)
+                await self._fold_into(batch, read.events, None)
                 continue
             await self._run(_remember, self.works, batch)
             return refused
@@ -392,18 +400,6 @@ def _place(record: Record) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 
-def _reached(
-    before: Mapping[TopicPartition, Reached], records: Sequence[Record], recorded: Sequence[_Read]
-) -> dict[TopicPartition, Reached]:
-    newest = {(at.topic, at.partition): reached.received_at for at, reached in before.items()}
-    for read in recorded:
-        lane, received_at = (read.record.topic, read.partition), read.envelope.received_at
-        if received_at > newest.get(lane, 0):
-            newest[lane] = received_at
-    last = {(record.topic, record.partition): record.offset for record in records}
-    return dict(before) | {TopicPartition(*lane): Reached(offset + 1, newest.get(lane, 0)) for lane, offset in last.items()}
-
-
 class _RefusedRecord(Exception):
     def __init__(self, block: _Block, reason: str) -> None:
         super().__init__(reason)
@@ -420,18 +416,31 @@ class _Folded(NamedTuple):
     bad: list[_Bad]
 
 
-def _decode_all(records: Sequence[Record], epoch: int, mend: Mend | None = None) -> tuple[list[_Read], list[_Bad]]:
+class _Decoded(NamedTuple):
+    """The events of a batch, what could not be read, and per lane the last offset and the newest received_at."""
+
+    events: list[_Read]
+    bad: list[_Bad]
+    last: dict[tuple[str, int], tuple[int, Instant]]
+
+
+def _decode_all(records: Sequence[Record], epoch: int, mend: Mend | None = None) -> _Decoded:
     """Decode records to events; what cannot be decoded is poison."""
-    decoded: list[_Read] = []
+    events: list[_Read] = []
     bad: list[_Bad] = []
+    last: dict[tuple[str, int], tuple[int, Instant]] = {}
     for record in records:
+        lane = record.topic, record.partition
+        newest = last[lane][1] if lane in last else 0
         try:
             one = decode(record, epoch, mend)
         except Poison as poison:
             bad.append(_Bad(record, str(poison)))
         else:
-            decoded.append(_Read(one.envelope, one.event, one.partition, one.version, record))
-    return decoded, bad
+            newest = max(newest, one.envelope.received_at)
+            events.append(_Read(one.envelope, one.event, one.partition, one.version, record))
+        last[lane] = record.offset, newest
+    return _Decoded(events, bad, last)
 
 
 def decode(record: Record, epoch: int, mend: Mend | None = None) -> Recorded:
@@ -468,11 +477,10 @@ def _envelope_of(rejected: Rejected) -> Envelope:
 
 
 class _Wanted(NamedTuple):
-    """The events that concern a projection, beside them their keys, and their states: alive, in the cache, and the keys without."""
+    """The events that concern a projection by key, in offset order, and their states: alive, in the cache, not at hand."""
 
     work: Work
-    events: list[_Read]
-    keys: list[Key]
+    events: dict[Key, list[_Read]]
     alive: dict[Key, _Kept]
     cached: dict[Key, _Stored]
     missing: list[Key]
@@ -489,14 +497,15 @@ def _wanted(
     for work in works:
         refused = {_place(b.record) for b in bad if b.projection == work.projection.name}
         key_of = work.projection.key
-        events: list[_Read] = []
-        keys: list[Key] = []
+        events: dict[Key, list[_Read]] = {}
         for topic in work.projection.topics:
             for read in topics.get(topic, ()):
                 if (key := key_of(read)) is not None and not (refused and _place(read.record) in refused):
-                    events.append(read)
-                    keys.append(key)
-        one = _Wanted(work, events, keys, {}, {}, [])
+                    if (known := events.get(key)) is None:
+                        events[key] = [read]
+                    else:
+                        known.append(read)
+        one = _Wanted(work, events, {}, {}, [])
         _find(one, ahead.get(work.source, {}))
         wanted.append(one)
     return wanted
@@ -504,12 +513,11 @@ def _wanted(
 
 def _find(wanted: _Wanted, ahead: Mapping[Key, _Kept]) -> None:
     """Look for the states of the keys."""
-    _, _, keys, alive, cached, missing = wanted
-    cache = wanted.work.cache
-    for key in dict.fromkeys(keys):
+    work, events, alive, cached, missing = wanted
+    for key in events:
         if (kept := ahead.get(key)) is not None:
             alive[key] = kept
-        elif (stored := cache.get(key)) is not None:
+        elif (stored := work.cache.get(key)) is not None:
             cached[key] = stored
         else:
             missing.append(key)
@@ -531,43 +539,43 @@ def _forget(works: Sequence[Work], batch: _Batch) -> None:
 
 
 def _fold_all(wanted: _Wanted, loaded: Mapping[Key, _Stored]) -> _Folded:
-    """Fold the events, each key in offset order, upon the states at hand and those that were loaded."""
-    work = wanted.work
+    """Fold the events upon the states at hand and those that were loaded.
+
+    Key by key, from its state to its row, while the processor has all that belongs to it near.
+    """
+    work, events_of, alive, cached, _ = wanted
     projection = work.projection
-    fold, decode_state = projection.fold, projection.decode
-    live: dict[Key, tuple[Any, int, Record | None]] = {key: (kept.state, kept.version, None) for key, kept in wanted.alive.items()}
-    for states in (wanted.cached, loaded):
-        for key, row in states.items():
-            live[key] = decode_state(key, row.doc, row.state), row.version, None
+    fold, row_of, doc_at, state_at = projection.fold, projection.row, work.doc_at, work.state_at
     facts = {table.name: _Rows(table) for table in projection.facts}
-    unknown = None, -1, None
-    bad: list[_Bad] = []
-    for event, key in zip(wanted.events, wanted.keys, strict=True):
-        before, newest, _ = live.get(key, unknown)
-        version = event.version
-        if version <= newest:
-            continue
-        try:
-            after, derived = fold(before, event)
-        except (Poison, msgspec.DecodeError, ValueError) as fault:
-            bad.append(_Bad(event.record, str(fault), projection.name))
-            continue
-        for fact in derived:
-            facts[fact.table.name].add(fact.row, event.record, version)
-        if after is not before:
-            live[key] = after, version, event.record
-    blocks = [rows.block(tables.physical(rows.table, work.generation.suffix), projection.name) for rows in facts.values()]
     current = _Rows(work.current)
     kept: dict[Key, _Kept] = {}
     stored: dict[Key, _Stored] = {}
-    doc_at, state_at, row_of = work.doc_at, work.state_at, projection.row
-    for key, (state, version, source) in live.items():
-        if source is None:
-            continue
-        values = row_of(key, state)
-        current.add(values, source, version)
-        kept[key] = _Kept(state, version)
-        stored[key] = _Stored(_bytes(values[doc_at]), _bytes(values[state_at]), version)
+    bad: list[_Bad] = []
+    for key, events in events_of.items():
+        state, newest, source = None, -1, None
+        if (at_hand := alive.get(key)) is not None:
+            state, newest = at_hand.state, at_hand.version
+        elif (row := cached.get(key) or loaded.get(key)) is not None:
+            state, newest = projection.decode(key, row.doc, row.state), row.version
+        for event in events:
+            version = event.version
+            if version <= newest:
+                continue
+            try:
+                after, derived = fold(state, event)
+            except (Poison, msgspec.DecodeError, ValueError) as fault:
+                bad.append(_Bad(event.record, str(fault), projection.name))
+                continue
+            for fact in derived:
+                facts[fact.table.name].add(fact.row, event.record, version)
+            if after is not state:
+                state, newest, source = after, version, event.record
+        if source is not None:
+            values = row_of(key, state)
+            current.add(values, source, newest)
+            kept[key] = _Kept(state, newest)
+            stored[key] = _Stored(_bytes(values[doc_at]), _bytes(values[state_at]), newest)
+    blocks = [rows.block(tables.physical(rows.table, work.generation.suffix), projection.name) for rows in facts.values()]
     return _Folded(blocks, current.block(work.source, projection.name)._replace(state=True), kept, stored, bad)
 
 

@@ -1,8 +1,8 @@
 """Locations as trees, EVSEs as rows (availability now), and every status that an EVSE was seen in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
@@ -122,13 +122,6 @@ class LocationState(Struct, frozen=True, gc=False):
         return self.header.node
 
 
-class _Moved(NamedTuple):
-    """An EVSE that an event was of, before (None: unknown) and after it."""
-
-    before: Node | None
-    after: Node
-
-
 class _Coordinates(Struct, frozen=True, gc=False):
     latitude: str = ""
     longitude: str = ""
@@ -234,13 +227,17 @@ class Locations:
         )
 
 
-def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> tuple[Node, dict[str, _Moved] | None]:
+_Moved: TypeAlias = dict[str, tuple[Node | None, Node]]
+"""The EVSEs that an event was of, by key: before (None: unknown) and after it."""
+
+
+def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> tuple[Node, _Moved | None]:
     """Return the tree after the event with the EVSEs that it moved, None where that may be any of them."""
     envelope = recorded.envelope
     event = Event(envelope.last_updated, envelope.received_at, recorded.version)
     name = envelope.key[0]
     stale: list[str] = []
-    moved: dict[str, _Moved] | None = None
+    moved: _Moved | None = None
     match recorded.event:
         case LocationReplaced(document):
             node = tree.put(before, document, LOCATION, event, stale)
@@ -263,12 +260,14 @@ def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> tu
                 case other:
                     raise Poison(f"{type(other).__name__} is not an event of ocpi.locations")
             node = tree.below(before, name, evse, event)
-            moved = {identity(evse.id): _Moved(was, evse)}
-    seen.extend(Finding("", "stale_nested", "info", f"{one} is older than what is known of it; that was kept") for one in stale)
+            moved = {identity(evse.id): (was, evse)}
+    if stale:
+        text = "is older than what is known of it; that was kept"
+        seen += [Finding("", "stale_nested", "info", f"{one} {text}") for one in stale]
     return node, moved
 
 
-def _texts(before: LocationState | None, node: Node, moved: Mapping[str, _Moved] | None) -> dict[str, bytes]:
+def _texts(before: LocationState | None, node: Node, moved: _Moved | None) -> dict[str, bytes]:
     """Return the JSON of every listed EVSE, written anew only where the EVSE is another object than before."""
     known, parts = ({}, {}) if before is None else (before.texts, before.header.node.parts)
     if moved is None:
