@@ -217,10 +217,11 @@ class Objects211(Objects):
         if location is None:
             raise Withheld(f"OCPI {self.version} has the Location within the Session, and this one is not known")
         read = self._remembered_place if len(location) <= _REMEMBERED_BYTES else self._place_text
-        text, losses = read(location, *map(identity, ids))
+        location_id, evse_uid, connector_id = map(identity, ids)
+        text, losses = read(location, location_id, evse_uid, connector_id)
         if down.beside.tariffs and any(loss.pointer.endswith("/tariff_ids") for loss in losses):
             # Which of a Connector's tariffs is given depends on them, and on the time.
-            text, losses = self._place_text(location, *map(identity, ids), beside=down.beside)
+            text, losses = self._place_text(location, location_id, evse_uid, connector_id, down.beside)
         down.losses += losses
         return text
 
