@@ -16,7 +16,7 @@ from schemas.ocpi.spec import Spec
 
 def dialect() -> Dialect:
     """Return the version as documented by revision d2 with the repairs of the release-2.2.1-bugfixes branch."""
-    return Declared(version="2.2.1", edition="d2", revision=1, spec=SPEC, conversions=conversions("2.2.1"), patched=PATCHED)
+    return Declared(version="2.2.1", edition="d2", revision=2, spec=SPEC, conversions=conversions("2.2.1"), patched=PATCHED)
 
 
 def conversions(version: str) -> Mapping[str, Conversion]:
