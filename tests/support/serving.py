@@ -16,6 +16,7 @@ import aiohttp
 
 STARTED_WITHIN_S: Final = 60
 STOPPED_WITHIN_S: Final = 30
+FOLDED_WITHIN_S: Final = 120
 
 
 def free_port() -> int:
@@ -75,6 +76,18 @@ class Serve:
                 stderr=output,
                 env=os.environ | dict(environment or {}),
             )
+
+    async def folded(self) -> None:
+        """Return once the tables have all that the log holds: a read waits for that, but less long than a slow machine takes."""
+        until = time.monotonic() + FOLDED_WITHIN_S
+        async with aiohttp.ClientSession() as client:
+            while True:
+                async with client.get(f"{self.url}/ready") as answer:
+                    lanes = json.loads(await answer.read())["lanes"]
+                if lanes and not any(lane["lag"] for lane in lanes):
+                    return
+                assert time.monotonic() < until, f"not folded within {FOLDED_WITHIN_S} s: {lanes}"
+                await asyncio.sleep(0.02)
 
     def output(self) -> str:
         """Return all that it printed."""

@@ -77,6 +77,7 @@ async def pushed(client: aiohttp.ClientSession, number: int, **fields: Any) -> i
 
 async def served(serve: Serve, count: int = OBJECTS) -> list[int]:
     """Return the kwh of the Sessions s0, s1 … as they are served."""
+    await serve.folded()
     async with aiohttp.ClientSession(serve.url, headers=TOKEN) as client:
         return [await _kwh(client, number) for number in range(count)]
 

@@ -73,6 +73,7 @@ async def pushed_until(serve: Serve, pushers: list[Pusher], moment_s: float, how
 async def lost(serve: Serve, pushers: list[Pusher]) -> list[str]:
     """Return every Session whose state is older than the last push that was answered."""
     gone = []
+    await serve.folded()
     async with aiohttp.ClientSession() as client:
         for pusher in pushers:
             for session_id, number in list(pusher.answered.items())[-3:]:
