@@ -15,10 +15,12 @@ from pydantic import BaseModel, Field
 import api.queries
 from api.filters import Filters
 from api.freshness import Freshness
+from api.lowering import LOSSES
 from api.queries.question import Question
 from api.twins import Twins
 from api.zones import Zones
 from schemas.types import date_time
+from streams.metrics import Metrics
 from streams.ports import Clock, TableStore
 
 RowT = TypeVar("RowT", bound=BaseModel)
@@ -97,7 +99,8 @@ def questions() -> tuple[Question, ...]:
 class Analytics:
     """Answers questions from the tables."""
 
-    def __init__(self, store: TableStore, freshness: Freshness, twins: Twins, clock: Clock) -> None:
+    def __init__(self, store: TableStore, freshness: Freshness, twins: Twins, clock: Clock, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._store = store
         self._freshness = freshness
         self._twins = twins
@@ -156,6 +159,8 @@ class Analytics:
             further["twins"] = await self._twins.hidden()
         if "{offsets:" in sql:
             further["offsets"] = [tuple(period) for period in await self._zones.periods(self._clock.now())]
+        if "{given:" in sql:
+            further["given"] = [(*labels, int(count)) for labels, count in sorted(self._metrics.values(LOSSES).items())]
         return further
 
 

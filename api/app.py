@@ -72,7 +72,7 @@ def add_routes(app: FastAPI, outlet: Outlet) -> None:
     app.router.redirect_slashes = False
     app.router.routes += _ocpi(outlet, gate, twins, freshness)
     ready = health.Ready(outlet.log, outlet.positions, outlet.clock, outlet.projections)
-    answers = Analytics(outlet.store, freshness, twins, outlet.clock)
+    answers = Analytics(outlet.store, freshness, twins, outlet.clock, outlet.metrics)
     failure: dict[int | str, dict[str, Any]] = {
         "default": {"model": docs.Envelope, "description": "a failure; its HTTP status says which"}
     }

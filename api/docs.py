@@ -1,6 +1,6 @@
 """The description of everything that answers here, as OpenAPI and as a page that needs nothing from elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from importlib.metadata import version as release_of
 from typing import Any, Final
@@ -10,9 +10,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from schemas.ocpi.dialect import Dialect
+from schemas.ocpi.interface import Interface, Listing, interface
 from schemas.ocpi.response import Status
 from schemas.ocpi.spec import Field as Row
 from schemas.ocpi.spec import Spec
+from schemas.types import Module, Verb
 
 Schema = dict[str, Any]
 
@@ -53,7 +55,7 @@ def openapi(app: FastAPI, dialects: Mapping[str, Dialect]) -> Schema:
     for version, dialect in dialects.items():
         spec = getattr(dialect, "spec", None)
         if isinstance(spec, Spec):
-            paths |= _interfaces(version, spec, schemas)
+            paths |= _interfaces(interface(version), spec, schemas)
     paths |= _versions(dialects)
     return document
 
@@ -135,29 +137,64 @@ def _versions(dialects: Mapping[str, Dialect]) -> Schema:
     return paths
 
 
-_OBJECTS: Final = ("Location", "EVSE", "Connector", "Session", "CDR", "Tariff", "Token")
-_PATCHED: Final = ("Location", "EVSE", "Connector", "Session", "Token")
+_OBJECTS: Final[Mapping[str, Module]] = {
+    "Location": Module.LOCATIONS,
+    "EVSE": Module.LOCATIONS,
+    "Connector": Module.LOCATIONS,
+    "Session": Module.SESSIONS,
+    "CDR": Module.CDRS,
+    "Tariff": Module.TARIFFS,
+    "Token": Module.TOKENS,
+}
 
 
-def _interfaces(version: str, spec: Spec, schemas: Schema) -> Schema:
-    of = {}
-    for name in _OBJECTS:
-        _declare(spec, name, version, schemas)
-        of[name] = _ref(f"{name}_{version}")
-    for name in _PATCHED:
-        schemas[f"{name}Patch_{version}"] = _patch(schemas[f"{name}_{version}"])
-        of[f"{name} of a PATCH"] = _ref(f"{name}Patch_{version}")
-    base, tag = f"/ocpi/{version}", f"ocpi {version}"
-    sender = _lists(base, tag, of) | _sender_objects(base, tag, of) | _authorize(base, tag, of)
-    return sender | _receiver_objects(base, tag, of) | _cdrs(base, tag, of)
+def _interfaces(version: Interface, spec: Spec, schemas: Schema) -> Schema:
+    of, number = {}, version.version
+    for name, module in _OBJECTS.items():
+        _declare(spec, name, number, schemas)
+        of[name] = _ref(f"{name}_{number}")
+        if Verb.PATCH in version.written[module]:
+            schemas[f"{name}Patch_{number}"] = _patch(schemas[f"{name}_{number}"], version)
+            of[f"{name} of a PATCH"] = _ref(f"{name}Patch_{number}")
+    base, tag = f"/ocpi/{number}", f"ocpi {number}"
+    paths = _lists(version, base, tag, of) | _receiver_objects(version, base, tag, of) | _cdrs(base, tag, of)
+    if version.single_locations:
+        paths |= _sender_objects(base, tag, of)
+    if version.authorizes:
+        paths |= _authorize(version, base, tag, of)
+    if version.tells_clients:
+        _declare(spec, "ClientInfo", number, schemas)
+        paths |= _clients(base, tag, _ref(f"ClientInfo_{number}"))
+    return paths
 
 
-def _lists(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+def _lists(version: Interface, base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
     named = {"locations": "Location", "sessions": "Session", "cdrs": "CDR", "tariffs": "Tariff", "tokens": "Token"}
     return {
-        f"{base}/sender/{module}": {"get": _list(f"{name}s by last_updated", of[name], tag, needs_date_from=module == "sessions")}
+        f"{base}/sender/{module}": {
+            "get": _list(f"{name}s in the order in which they came", of[name], tag, version.lists[Module(module)])
+        }
         for module, name in named.items()
     }
+
+
+def _clients(base: str, tag: str, client: Schema) -> Schema:
+    """Return what hubs tell and are asked (OCPI 2.2.1 mod_hub_client_info)."""
+    unknown = {"404": _answer("this connection told of no such client (2001)", None)}
+    parameters = [_in_path("country_code", 2), _in_path("party_id", 3)]
+    told = {"200": _answer("replaced, durably", None), "201": _answer("new, durably", None)}
+    return {
+        f"{base}/sender/hubclientinfo": {"get": _list("Our clients, where this house is a hub", client, tag, _BY_CHANGE)},
+        f"{base}/receiver/hubclientinfo/{{country_code}}/{{party_id}}": {
+            "get": _request(
+                "A ClientInfo as the hub sent it", {"200": _answer("the ClientInfo", client)} | unknown, tag, parameters
+            ),
+            "put": _request("Tell of a client", told, tag, parameters, client),
+        },
+    }
+
+
+_BY_CHANGE: Final = Listing("last_updated")
 
 
 _PLACES: Final = (("location_id", "Location"), ("evse_uid", "EVSE"), ("connector_id", "Connector"))
@@ -173,18 +210,20 @@ def _sender_objects(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
     return paths
 
 
-def _authorize(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+def _authorize(version: Interface, base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
     """Real-time authorization (OCPI 2.2.1 mod_tokens: LocationReferences in, AuthorizationInfo out)."""
-    text: Schema = {"type": "string", "maxLength": 36}
+    text: Schema = {"type": "string", "maxLength": version.reference_characters}
     place: Schema = {"location_id": text, "evse_uids": {"type": "array", "items": text}}
     answer: Schema = {
         "allowed": {"type": "string", "enum": ["ALLOWED", "BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED"]},
-        "token": of["Token"],
         "location": {"type": "object", "properties": place},
-        "authorization_reference": text,
     }
+    required = ["allowed"]
+    if version.answers_with_token:
+        answer |= {"token": of["Token"], "authorization_reference": text}
+        required.append("token")
     answers = {
-        "200": _answer("whether the Token may charge", {"type": "object", "properties": answer, "required": ["allowed", "token"]}),
+        "200": _answer("whether the Token may charge", {"type": "object", "properties": answer, "required": required}),
         "404": _answer(_UNKNOWN_TOKEN, None),
     }
     asked = _request("Authorize a Token in real time", answers, tag, [_in_path("token_uid", 36), _TOKEN_TYPE])
@@ -197,22 +236,23 @@ _UNKNOWN_PLACE: Final = "nothing like it that this partner may see (2003)"
 _UNKNOWN_TOKEN: Final = "no such Token (2004)"
 
 
-def _receiver_objects(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
+def _receiver_objects(version: Interface, base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
     owner = [_in_path("country_code", 2), _in_path("party_id", 3)]
     place = f"{base}/receiver/locations/{{country_code}}/{{party_id}}"
     paths: Schema = {}
     ids: list[Schema] = []
     for parameter, name in _PLACES:
         place, ids = f"{place}/{{{parameter}}}", [*ids, _in_path(parameter, 36)]
-        paths[place] = _written(name, of, tag, [*owner, *ids], _UNKNOWN_PLACE, "get", "put", "patch")
-    for module, name, parameter, unknown, verbs in (
-        ("sessions", "Session", "session_id", "no such Session (2001)", ("get", "put", "patch")),
-        ("tariffs", "Tariff", "tariff_id", "no such Tariff (2001)", ("get", "put", "delete")),
-        ("tokens", "Token", "token_uid", _UNKNOWN_TOKEN, ("get", "put", "patch")),
+        paths[place] = _written(name, of, tag, [*owner, *ids], _UNKNOWN_PLACE, version.written[Module.LOCATIONS])
+    for name, parameter, unknown in (
+        ("Session", "session_id", "no such Session (2001)"),
+        ("Tariff", "tariff_id", "no such Tariff (2001)"),
+        ("Token", "token_uid", _UNKNOWN_TOKEN),
     ):
-        parameters = [*owner, _in_path(parameter, 36), *([_TOKEN_TYPE] if name == "Token" else [])]
+        module, typed = _OBJECTS[name], name == "Token" and version.types_tokens
+        parameters = [*owner, _in_path(parameter, 36), *([_TOKEN_TYPE] if typed else [])]
         path = f"{base}/receiver/{module}/{{country_code}}/{{party_id}}/{{{parameter}}}"
-        paths[path] = _written(name, of, tag, parameters, unknown, *verbs)
+        paths[path] = _written(name, of, tag, parameters, unknown, version.written[module])
     return paths
 
 
@@ -225,7 +265,9 @@ _TOKEN_TYPE: Final[Schema] = {
 }
 
 
-def _written(name: str, of: Mapping[str, Schema], tag: str, parameters: list[Schema], unknown: str, *verbs: str) -> Schema:
+def _written(  # noqa: PLR0917
+    name: str, of: Mapping[str, Schema], tag: str, parameters: list[Schema], unknown: str, verbs: Collection[Verb]
+) -> Schema:
     """Return the operations of a path at which a partner writes an object of its own and reads it back."""
     missing = {"404": _answer(unknown, None)}
     operations = {
@@ -240,13 +282,13 @@ def _written(name: str, of: Mapping[str, Schema], tag: str, parameters: list[Sch
             of[name],
         ),
     }
-    if "patch" in verbs:
+    if Verb.PATCH in verbs:
         changed = {"200": _answer("changed, durably", None)} | missing
         operations["patch"] = _request(f"Change {_a(name)}", changed, tag, parameters, of[f"{name} of a PATCH"])
-    if "delete" in verbs:
+    if Verb.DELETE in verbs:
         gone = {"200": _answer("ended, durably; what it was stays in the history", None)} | missing
         operations["delete"] = _request(f"End {_a(name)}", gone, tag, parameters)
-    return {verb: operations[verb] for verb in verbs}
+    return operations
 
 
 def _cdrs(base: str, tag: str, of: Mapping[str, Schema]) -> Schema:
@@ -265,20 +307,25 @@ def _a(name: str) -> str:
     return f"an {name}" if name == "EVSE" else f"a {name}"
 
 
-def _list(summary: str, item: Schema, tag: str, *, needs_date_from: bool) -> Schema:
+def _list(summary: str, item: Schema, tag: str, listing: Listing) -> Schema:
     def query(name: str, schema: Schema, description: str, required: bool = False) -> Schema:
         return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
 
     moment: Schema = {"type": "string", "examples": ["2026-10-28T12:00:00Z"]}
     text: Schema = {"type": "string"}
     parameters = [
-        query("date_from", moment, "DateTime; last_updated from then on, inclusive", needs_date_from),
-        query("date_to", moment, "DateTime; last_updated before then"),
         query("offset", {"type": "integer", "minimum": 0, "default": 0}, "objects to leave out at the beginning"),
         query("limit", {"type": "integer", "minimum": 1}, "the most objects to return; X-Limit caps it and is its default"),
-        query("strict_windows", {"type": "string", "enum": ["0", "1"]}, "1: leave out late changes with an older last_updated"),
         query("cursor", text, "comes with the Link of the page before; nothing to be made up"),
     ]
+    if listing.selects is not None:
+        parameters += [
+            query("date_from", moment, f"DateTime; {listing.selects} from then on, inclusive", listing.needs_date_from),
+            query("date_to", moment, f"DateTime; {listing.selects} before then"),
+        ]
+    if listing.selects == "last_updated":
+        strict: Schema = {"type": "string", "enum": ["0", "1"]}
+        parameters.append(query("strict_windows", strict, "1: leave out late changes with an older last_updated"))
     headers = {
         "X-Total-Count": "how many objects the list has",
         "X-Limit": "the most objects that a page of this server has",
@@ -314,6 +361,8 @@ def _property(spec: Spec, row: Row, version: str, schemas: Schema) -> Schema:
             schema = {"type": "string"} | ({} if row.length is None else {"maxLength": row.length})
         case "number":
             schema = {"type": "number"}
+        case "decimal":
+            schema = {"type": "string", "description": "a number as text", "examples": ["12.50"]}
         case "int":
             schema = {"type": "integer"}
         case "boolean":
@@ -331,8 +380,8 @@ def _property(spec: Spec, row: Row, version: str, schemas: Schema) -> Schema:
     return schema if row.required else {"anyOf": [schema, {"type": "null"}]}
 
 
-def _patch(whole: Schema) -> Schema:
-    return whole | {"title": f"{whole['title']}, PATCH", "required": ["last_updated"]}
+def _patch(whole: Schema, version: Interface) -> Schema:
+    return whole | {"title": f"{whole['title']}, PATCH", "required": ["last_updated"] if version.patch_needs_last_updated else []}
 
 
 def _operation(document: Schema, path: str, method: str, operation: Schema) -> str:

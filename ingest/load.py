@@ -196,8 +196,8 @@ class Load:
 
         circumstances = Circumstances(connection=CONNECTION, origin="load", received_at=self._clock.now())
         places: list[tuple[int, Member]] = []
-        names_owner = interface(dialect.version).names_owner
-        named = None if names_owner else party
+        version = interface(dialect.version)
+        named = None if version.names_owner else party
         for number, member in enumerate(batch):
             index = report.objects + number
             try:
@@ -213,7 +213,7 @@ class Load:
                 refuse(index, member, Refused((Finding("", "foreign_party", "error", message),)))
             if number % _TURN == _TURN - 1:
                 await asyncio.sleep(0)  # a server that loads goes on answering
-        if not names_owner:
+        if not version.names_customer:
             admitted = await self._contracts.all_addressed(admitted)
         new = admitted
         if module is Module.CDRS:

@@ -211,8 +211,14 @@ class PartnerRegistry:
         return is_new
 
     def encoding(self, name: str) -> str | None:
-        """Return the form (`auth.FORMS`) in which the partner last presented its token to this process."""
-        return self._learned.get(name)
+        """Return the form (`auth.FORMS`) in which the partner last presented its token to this process.
+
+        Before it called, that of its version; None for a partner that is not known.
+        """
+        connection = self._partners.connections.get(name)
+        if connection is None:
+            return None
+        return self._learned.get(name) or auth.FORMS[interface(connection.version).encodes_token]
 
     async def authenticate(self, header: bytes) -> Connection | None:
         """Return the connection of an Authorization header, None when nobody's.

@@ -151,6 +151,12 @@ class Push:
             return self._clients.put(request, spoken)
         raise Refusal(Answer(404, 2000, f"OCPI {request.version} has no Receiver interface {request.module[:40]!r} here"))
 
+    async def addressed(self, admitted: Admitted) -> Admitted:
+        """Return the object with whom it concerns, where its version names the contract alone and the tables know whose it is."""
+        if self._spoken[admitted.envelope.version].interface.names_customer:
+            return admitted
+        return await self._contracts.addressed(admitted)
+
     def append(self, admitted: Admitted) -> Awaitable[Answer]:
         """Append an object that is whole (PUT, POST).
 
@@ -433,7 +439,7 @@ class Push:
             raise Refusal(Answer(200, 2001, str(fault)), party=party or "", findings=fault.findings, is_json=True) from fault
         except NotOwned as fault:
             raise not_owned(fault.party, is_json=True) from fault
-        return admitted if spoken.interface.names_owner else await self._contracts.addressed(admitted)
+        return admitted if spoken.interface.names_customer else await self.addressed(admitted)
 
     def _lane(self, entry: Entry) -> TopicPartition:
         return lane(entry.topic, entry.key, self._log.partitions(entry.topic))

@@ -69,7 +69,7 @@ class Replay:
             if rejected.source == "push":
                 answer = await self._push.take(self._request(rejected))
             else:
-                answer = await self._push.append(self._loaded(rejected))
+                answer = await self._push.append(await self._push.addressed(self._loaded(rejected)))
         except Refusal as fault:
             return "refused", fault.answer.message or "", fault.findings, fault.answer.code
         except Refused as fault:

@@ -49,7 +49,7 @@ FROM
         min(received_at) AS first_at,
         max(received_at) AS last_at
     FROM findings
-    WHERE {OWNER} AND {between("received_at")}
+    WHERE severity NOT IN ('lost', 'defaulted') AND {OWNER} AND {between("received_at")}
     GROUP BY party, module, rule, severity
 ) AS f
 LEFT JOIN
@@ -70,7 +70,7 @@ ORDER BY party, module, rule, severity
 COVERAGE: Final = f"""
 SELECT count(), count()
 FROM findings
-WHERE {OWNER} AND {between("received_at")}
+WHERE severity NOT IN ('lost', 'defaulted') AND {OWNER} AND {between("received_at")}
 """
 
 QUESTION: Final = Question(

@@ -52,9 +52,10 @@ class Interface(Struct, frozen=True, kw_only=True):
     `written` has the verbs that an object's own path takes beside GET, in the order of `Allow`; a CDR has none, it is POSTed.
 
     `has_roles`: a connection plays several roles, and version details say SENDER or RECEIVER. `names_owner`: objects say whose
-    they are; else the path does, or the credentials. `folds_case`: ids are CiStrings, so every spelling is the same one; else
-    another spelling addresses nothing (a CDR's id is a CiString always). `routed`: there are OCPI-to-… and OCPI-from-…
-    headers. `encodes_token`: we present a token in Base64. `types_tokens`: a Token's path takes `?type=`.
+    they are; else the path does, or the credentials. `names_customer`: what was charged says whose customer charged, and not
+    the contract alone. `folds_case`: ids are CiStrings, so every spelling is the same one; else another spelling addresses
+    nothing (a CDR's id is a CiString always). `routed`: there are OCPI-to-… and OCPI-from-… headers. `encodes_token`: a token
+    is presented in Base64. `types_tokens`: a Token's path takes `?type=`.
     `patch_needs_last_updated`: of a PATCH's body. `single_locations`: the Sender gives one Location, EVSE or Connector.
     `authorizes`: the Sender takes `tokens/{uid}/authorize`; `answers_with_token`: and gives the Token and a reference back.
     `reference_characters`: the most that an id has there. `prefers`: the Sender takes charging preferences.
@@ -67,6 +68,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     codes: frozenset[int]
     has_roles: bool = True
     names_owner: bool = True
+    names_customer: bool = True
     folds_case: bool = True
     routed: bool = True
     encodes_token: bool = True
@@ -125,7 +127,7 @@ _CODES_2_2: Final = _CODES_2_0 | {2002, 2003, 2004, 4001, 4002, 4003}
 
 _NEWEST: Final = Interface(version="2.3.0", lists=_LATER, written=_WRITTEN, codes=_CODES_2_2 | {4000})
 _2_2_1: Final = replace(_NEWEST, version="2.2.1")
-_2_2: Final = replace(_2_2_1, version="2.2", codes=_CODES_2_2)
+_2_2: Final = replace(_2_2_1, version="2.2", codes=_CODES_2_2, names_customer=False)
 _2_1_1: Final = Interface(
     version="2.1.1",
     lists=_LATER,
@@ -133,6 +135,7 @@ _2_1_1: Final = Interface(
     codes=_CODES_2_0 | {2002, 2003},
     has_roles=False,
     names_owner=False,
+    names_customer=False,
     folds_case=False,
     routed=False,
     encodes_token=False,

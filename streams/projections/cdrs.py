@@ -137,7 +137,7 @@ class Cdrs:
     """The projection of CDRs (OCPI 2.2.1 mod_cdrs; requirements 2.5)."""
 
     name: Final = "cdrs"
-    version: Final = 1
+    version: Final = 2
     topics: Final = (CHARGING,)
     current: Final = CDRS
     facts: Final = (CDR_FINDINGS,)

@@ -1,4 +1,4 @@
-"""The data quality findings that every projection keeps of the events it folds."""
+"""The data quality findings that every projection keeps of the events it folds, and what their versions could not carry."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -30,8 +30,14 @@ def findings_table(name: str) -> Table:
 
 
 def findings(table: Table, recorded: Recorded, object_id: str, seen: Iterable[Finding]) -> list[Fact]:
-    """Return one fact per finding of the edge (kept in the envelope) and of the fold (`seen`)."""
+    """Return one fact per finding of the edge (kept in the envelope) and of the fold (`seen`), and one per loss of `lift`.
+
+    A loss has its kind, lost or defaulted, as its rule and its severity.
+    """
     envelope: Envelope = recorded.envelope
+    remarks: list[tuple[str, ...]] = [(one.pointer, one.rule, one.severity, one.message) for one in (*envelope.findings, *seen)]
+    if envelope.losses:
+        remarks += [(loss.pointer, loss.kind, loss.kind, loss.reason) for loss in envelope.losses]
     return [
         Fact(
             table,
@@ -40,14 +46,11 @@ def findings(table: Table, recorded: Recorded, object_id: str, seen: Iterable[Fi
                 envelope.module,
                 object_id,
                 envelope.event_id,
-                finding.pointer,
-                finding.rule,
-                finding.severity,
-                finding.message,
+                *remark,
                 envelope.connection,
                 envelope.version,
                 envelope.received_at,
             ),
         )
-        for finding in (*envelope.findings, *seen)
+        for remark in remarks
     ]

@@ -194,7 +194,7 @@ class Locations:
         after = LocationState(header, _texts(state, node, moved), columns)
         rows = _evse_rows(state, after, moved, recorded)
         rows += _statuses(recorded)
-        if seen or envelope.findings:
+        if seen or envelope.findings or envelope.losses:
             rows += findings(LOCATION_FINDINGS, recorded, "/".join(envelope.key), seen)
         return after, rows
 

@@ -220,7 +220,7 @@ class Sessions:
             int(changed),
             after.doc,
         )
-        if not seen and not envelope.findings:
+        if not (seen or envelope.findings or envelope.losses):
             return after, (Fact(SESSION_HISTORY, history),)
         return after, [Fact(SESSION_HISTORY, history), *findings(SESSION_FINDINGS, recorded, envelope.key[0], seen)]
 

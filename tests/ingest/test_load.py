@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from receiver import DIALECTS, NOW, World, cdr, session
 from samples import EVSE, LOCATION, TARIFF, TOKEN
+from versions import LATER, MODULES, OLDER, VERSIONS, sample
 
 from ingest.admission import TOPIC
 from ingest.load import BATCH_OBJECTS, FileReport, Load, LoadReport, Progress
@@ -28,7 +29,9 @@ class Loading:
         self.progress: list[Progress] = []
         self.told: Callable[[Progress], None] = self.progress.append
 
-    async def __call__(self, *paths: Path, module: Module = Module.SESSIONS, party: str = "NL*TNM") -> LoadReport:
+    async def __call__(
+        self, *paths: Path, module: Module = Module.SESSIONS, party: str = "NL*TNM", version: str = "2.2.1"
+    ) -> LoadReport:
         world = self.world
         loading = Load(
             log=world.log,
@@ -38,7 +41,7 @@ class Loading:
             existence=world.existence,
             folder=self.folder / "loads",
         )
-        return await loading.files(paths, module=module, version="2.2.1", party=party, progress=self.told)
+        return await loading.files(paths, module=module, version=version, party=party, progress=self.told)
 
     async def one(self, text: bytes, name: str = "file.json", **options: Any) -> FileReport:
         path = self.folder / name
@@ -264,3 +267,33 @@ async def test_a_location_of_5000_evses_is_loaded_while_others_are_answered(load
         await asyncio.sleep(0)
     assert counts(loading.result()) == (1, 1, 0, 0)
     assert turns > 10
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", MODULES)
+async def test_objects_of_every_version_can_be_loaded(load: Loading, version: str, name: str) -> None:
+    party = "DE*MSP" if name == "Token" else "NL*TNM"
+    text = json.dumps([sample(version, name)]).encode()
+    report = await load.one(text, module=MODULES[name], party=party, version=version)
+    assert (counts(report), report.first_refusals) == ((1, 1, 0, 0), [])
+    (event,) = await load.world.envelopes(TOPIC[MODULES[name]])
+    assert (event.version, event.party, event.origin) == (version, party, "load")
+    own = json.loads(event.payload)
+    assert f"{own['country_code']}*{own['party_id']}" == party
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_before_2_2_objects_belong_to_whom_the_operator_names(load: Loading, version: str) -> None:
+    text = json.dumps([sample(version, "Tariff")]).encode()
+    report = await load.one(text, module=Module.TARIFFS, party="BE*BEC", version=version)
+    assert counts(report) == ((1, 0, 0, 1) if version in LATER else (1, 1, 0, 0))
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_a_loaded_cdr_finds_whom_it_concerns_by_its_contract(load: Loading, version: str) -> None:
+    await load.one(
+        json.dumps([sample(version, "Token")]).encode(), "tokens.json", module=Module.TOKENS, party="DE*MSP", version=version
+    )
+    cdrs = [sample(version, "CDR"), sample(version, "CDR", id="c-2", auth_id="DE-XXX-NOBODY")]
+    await load.one(json.dumps(cdrs).encode(), "cdrs.json", module=Module.CDRS, version=version)
+    assert {event.key: event.addressed_to for event in await load.world.envelopes()} == {("c-1",): "DE*MSP", ("c-2",): None}

@@ -86,6 +86,8 @@ class House:
         read_wait_s: float,
         is_hub: bool,
     ) -> None:
+        self.version = "2.2.1"
+        """In which version `push`, `post` and `put` write."""
         self.log = log
         self.store = store
         self.runtime = runtime
@@ -139,6 +141,16 @@ class House:
         self.app: ASGIApp = app
         self.fastapi = app
 
+    @property
+    def receiver(self) -> str:
+        """The Receiver interface of the version."""
+        return f"/ocpi/{self.version}/receiver"
+
+    @property
+    def sender(self) -> str:
+        """The Sender interface of the version."""
+        return f"/ocpi/{self.version}/sender"
+
     async def _authenticate(self, authorization: bytes) -> Reader | None:
         connection = await self.registry.authenticate(authorization)
         return None if connection is None else reader_of(connection.name, connection.roles, connection.parties)
@@ -160,7 +172,7 @@ class House:
         """Push Sessions, one a second, and fold them."""
         for one in sessions:
             owner = f"{one.get('country_code', 'NL')}/{one.get('party_id', 'TNM')}"
-            path = f"/ocpi/2.2.1/receiver/sessions/{owner}/{one['id']}"
+            path = f"{self.receiver}/sessions/{owner}/{one['id']}"
             reply = await self.ask(method, path, token=by, body=one)
             assert reply.code == 1000, reply
             self.clock.advance(SECOND)
@@ -169,14 +181,14 @@ class House:
     async def post(self, *cdrs: Mapping[str, Any], by: str = "cpo") -> None:
         """Post CDRs, one a second, and fold them."""
         for one in cdrs:
-            reply = await self.ask("POST", "/ocpi/2.2.1/receiver/cdrs", token=by, body=one)
+            reply = await self.ask("POST", f"{self.receiver}/cdrs", token=by, body=one)
             assert reply.code == 1000, reply
             self.clock.advance(SECOND)
         await self.fold()
 
     async def put(self, path: str, body: Mapping[str, Any], *, by: str = "cpo", method: str = "PUT") -> None:
-        """Write an object below `/ocpi/2.2.1/receiver/`, fold it, and let a second pass."""
-        reply = await self.ask(method, f"/ocpi/2.2.1/receiver/{path}", token=by, body=body)
+        """Write an object below the Receiver interface, fold it, and let a second pass."""
+        reply = await self.ask(method, f"{self.receiver}/{path}", token=by, body=body)
         assert reply.code == 1000, reply
         self.clock.advance(SECOND)
         await self.fold()
