@@ -7,7 +7,7 @@ moves with every event below it and never back (OCPI 2.2.1 mod_locations, PUT an
 Most events are a status of one EVSE, so a parent keeps its children packed: whoever changes one unpacks that one alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -74,10 +74,20 @@ class Node(Struct, frozen=True, array_like=True, gc=False):
         child = self.parts.get(key)
         return None if child is None else child.node
 
+    @property
+    def listing(self) -> Stamp | None:
+        """When the children were listed last: by the newest PUT, or by a newer PATCH that gave the whole list."""
+        base, newer = self.writer.base, self.writer.newer
+        if newer:
+            for name in _LISTS:
+                if (listed := newer.get(name)) is not None and (base is None or listed > base):
+                    base = listed
+        return base
+
     def lists(self, child: Child) -> bool:
         """Whether the child belongs to this node now: nothing newer than its naming left it out."""
-        base = self.writer.base
-        return child.served and (base is None or child.named >= base)
+        listing = self.listing
+        return child.served and (listing is None or child.named >= listing)
 
     def listed(self) -> list[tuple[str, Child]]:
         """Return the children that belong to it with their keys, in the newest PUT's order, later ones behind by id."""
@@ -85,9 +95,11 @@ class Node(Struct, frozen=True, array_like=True, gc=False):
         keys = self.order
         if len(keys) != len(parts) or parts.keys() != set(keys):
             keys = (*(key for key in keys if key in parts), *sorted(parts.keys() - set(keys)))
-        return [(key, child) for key in keys if self.lists(child := parts[key])]
+        listing = self.listing
+        return [(key, child) for key in keys if (child := parts[key]).served and (listing is None or child.named >= listing)]
 
 
+_LISTS: Final = ("evses", "connectors")
 _node: Final = msgspec.msgpack.Decoder(Node)
 
 
@@ -129,14 +141,22 @@ def put(node: Node | None, document: Document, shape: Shape, event: Event, stale
 
 
 def patch(node: Node | None, name: str, change: Patch, shape: Shape, event: Event) -> Node:
-    """Return the node after a PATCH; members of `upsert` are patches of children, created (unserved) where unknown."""
+    """Return the node after a PATCH; members of `upsert` are patches of children, created (unserved) where unknown.
+
+    A list of children in `set` (OCPI 2.0) is all of them: who is not in it is unlisted, as by a PUT.
+    """
     before = node or Node(name)
     at = event.stamp(None, before)
     changes = {field: text for field, text in change.set.items() if field != shape.id_field}
     known = _fields(before, shape)
     writer, fields = patched(before.writer, known, changes, at)
     text, updated, said = (before.text, before.updated, before.said) if fields is known else _split(fields, shape)
-    parts, touched = before.parts, max(before.touched, at.own)
+    parts, order, touched = before.parts, before.order, max(before.touched, at.own)
+    whole = None if shape.children_field is None else change.set.get(shape.children_field)
+    if whole is not None and shape.child is not None and shape.children_field is not None:
+        parts, keys, touched = _all_said(parts, _listed(whole), shape.child, event, at, touched)
+        if writer.newer.get(shape.children_field) == at:
+            order = keys
     if change.upsert:
         parts = dict(parts)
         for member in change.upsert.get(shape.children_field or "", ()):
@@ -144,7 +164,7 @@ def patch(node: Node | None, name: str, change: Patch, shape: Shape, event: Even
             key, child = _upserted(parts, member, shape.child, event)
             parts[key] = _kept(child, at, parts.get(key))
             touched = max(touched, child.touched)
-    return Node(before.id, text, updated, said, writer, _newest(before.named, at), touched, before.order, parts)
+    return Node(before.id, text, updated, said, writer, _newest(before.named, at), touched, order, parts)
 
 
 def below(parent: Node | None, parent_id: str, child: Node, event: Event) -> Node:
@@ -174,7 +194,7 @@ def document(node: Node, shape: Shape, known: Mapping[str, bytes] | None = None)
 
 def document_after(before: Node, earlier: bytes, node: Node, shape: Shape) -> bytes:
     """Return the served JSON of a node that was `before`, whose JSON was `earlier`: that of the children may be the same."""
-    if (node.parts, node.order, node.said, node.writer.base) == (before.parts, before.order, before.said, before.writer.base):
+    if (node.parts, node.order, node.said, node.listing) == (before.parts, before.order, before.said, before.listing):
         return _own(node) + earlier[len(_own(before)) :]
     return document(node, shape)
 
@@ -269,9 +289,9 @@ def _put(  # noqa: PLR0917
                 stale.append(child.id)
             parts[key] = _kept(child, at, kept)
             touched = max(touched, child.touched)
-        if won:
+        if won and shape.children_field not in writer.newer:
             order = tuple(dict.fromkeys(keys))
-    elif won:
+    elif won and shape.children_field not in writer.newer:
         order = ()
     named = before.named
     return Node(
@@ -285,6 +305,22 @@ def _put(  # noqa: PLR0917
         order,
         parts,
     )
+
+
+def _all_said(  # noqa: PLR0917
+    parts: Mapping[str, Child], members: Sequence[Raw], shape: Shape, event: Event, at: Stamp, touched: Instant
+) -> tuple[dict[str, Child], tuple[str, ...], Instant]:
+    """Return the children after a PATCH at `at` that says all of them whole, their order, and the newest instant."""
+    after, keys = dict(parts), []
+    for member in members:
+        document = _document.decode(member)
+        key = identity(_id(document, shape))
+        keys.append(key)
+        kept, own = after.get(key), _last_updated(document)
+        child = _put(None if kept is None else kept.node, document, shape, event, [], at.own if own is None else own)
+        after[key] = _kept(child, at, kept)
+        touched = max(touched, child.touched)
+    return after, tuple(dict.fromkeys(keys)), touched
 
 
 _NONE: Final[list[Raw]] = []

@@ -134,6 +134,18 @@ def test_a_put_connector_adds_it() -> None:
     assert [one["id"] for one in after["evses"][0]["connectors"]] == ["1", "2"]
 
 
+def test_a_patch_with_all_connectors_unlists_the_others() -> None:
+    """2.0: what a PATCH says of `connectors` is the whole list. Source: OCPI 2.0 mod_locations, EVSE (no Connector objects)."""
+    two = evse("E1", connectors=[connector("1"), connector("2")])
+    after = doc(put_location(0, two), patch_evse(5, connectors=[connector("3"), connector("2")]))
+    assert [one["id"] for one in after["evses"][0]["connectors"]] == ["3", "2"]
+    later = doc(put_location(0, two), patch_evse(5, connectors=[connector("3")]), put_connector(9, connector_id="1"))
+    assert [one["id"] for one in later["evses"][0]["connectors"]] == ["3", "1"]
+    late = doc(put_location(0, evse("E1")), patch_evse(5, connectors=[connector("3")]), put_evse(3))
+    assert [one["id"] for one in late["evses"][0]["connectors"]] == ["3"]
+    assert doc(put_location(0, two), patch_evse(5, connectors=[]))["evses"][0]["connectors"] == []
+
+
 def test_ids_are_case_insensitive_and_the_first_spelling_is_served() -> None:
     after = doc(put_location(0, evse("E1")), patch_evse(5, uid="e1", status="CHARGING"), put_evse(9, uid="e1"))
     assert uids(after) == ["E1"]
@@ -178,7 +190,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Envelope], list[Envelope]]:
     stamps = draw(st.lists(st.integers(0, 250), min_size=1, max_size=7, unique=True))
     events = [put_location(stamps[0], evse("E1", stamps[0]))]
     for stamp in stamps[1:]:
-        match draw(st.integers(0, 6)):
+        match draw(st.integers(0, 7)):
             case 0 | 1:
                 nested = [
                     evse(one, draw(st.integers(0, stamp)), draw(status), connectors=draw(st.sampled_from([[], [connector("1")]])))
@@ -193,6 +205,9 @@ def histories(draw: st.DrawFn) -> tuple[list[Envelope], list[Envelope]]:
                 events.append(put_connector(stamp, draw(uid), draw(st.sampled_from(["1", "2"]))))
             case 5:
                 events.append(patch_connector(stamp, draw(uid), max_amperage=draw(st.integers(1, 9))))
+            case 6:
+                said = draw(st.lists(st.sampled_from(["1", "2", "3"]), unique=True))
+                events.append(patch_evse(stamp, draw(uid), connectors=[connector(one) for one in said]))
             case _:
                 events.append(patch_location(stamp, {"uid": draw(uid), "status": draw(status)}, city=draw(st.sampled_from("AB"))))
     return events, draw(st.permutations(events))
