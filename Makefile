@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## two simulated CPOs and an eMSP over real HTTP, ending with verify
+demo: $(READY) ## simulated CPOs and eMSPs on four OCPI versions over real HTTP, ending with verify
 	@$(RUN)/roamlog demo
 
 serve: $(READY) ## keep one running on ./data

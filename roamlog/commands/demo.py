@@ -26,8 +26,8 @@ def run(sessions: int, seed: int, as_json: bool) -> None:
 async def _watched(sessions: int, seed: int, *, silent: bool) -> Outcome:
     if silent:
         return await play(sessions, seed, lambda *_: None)
-    said = f"200 sites in six countries, {sessions:,} charging sessions of three days, dirt included (seed {seed})"
-    say(f"Two charge point operators and an eMSP around one roamlog: {said}.")
+    said = f"220 sites in eight countries, {sessions:,} charging sessions of three days, dirt included (seed {seed})"
+    say(f"Operators and eMSPs on four versions of OCPI around one roamlog: {said}.")
     if not sys.stdout.isatty():
         return await play(sessions, seed, _lines())
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn

@@ -65,3 +65,14 @@ def _instant(text: str) -> datetime:
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum."""
     return sum(amounts, Decimal(0))
+
+
+def undated(one: Object) -> Object:
+    """Return an object without any last_updated: OCPI 2.0 does not say it, its arrival does."""
+    return {name: _undated(value) for name, value in one.items() if name != "last_updated"}
+
+
+def _undated(value: Any) -> Any:
+    if isinstance(value, dict):
+        return undated(value)
+    return [_undated(inner) for inner in value] if isinstance(value, list) else value

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from roamlog.demo.card import Question
 from roamlog.demo.charging import Object
-from roamlog.demo.checker import differences, differing, named
+from roamlog.demo.checker import differences, differing, named, undated
 from roamlog.demo.platforms import OperatorPlatform, Platform
 from roamlog.demo.world import Provider
 
@@ -39,20 +39,32 @@ async def read_back(operators: Iterable[OperatorPlatform]) -> Check:
 
 
 async def crawled(
-    reader: Platform, whose: str, module: str, believed: Mapping[str, Object], pages: dict[str, int]
+    reader: Platform,
+    whose: str,
+    module: str,
+    believed: Mapping[str, Object],
+    pages: dict[str, int],
+    *,
+    beside: Sequence[Object] = (),
 ) -> tuple[Check, list[Object]]:
-    """Compare a list, followed to its end, with what should be in it, and nothing else; return what was in it, too."""
+    """Compare a list, followed to its end, with what should be in it, and nothing else; return what was in it, too.
+
+    `beside` are objects of which nobody can say when they were last updated.
+    """
     until = time.monotonic() + READ_WITHIN_S
     while True:
         crawl = await reader.crawl(module)
         # A list holds back what came in the last seconds where it would not fit on the last page.
-        if len(crawl.objects) >= len(believed) or time.monotonic() > until:
+        if len(crawl.objects) >= len(believed) + len(beside) or time.monotonic() > until:
             break
         await asyncio.sleep(0.5)
     pages[module] = crawl.pages
     pages_said = "1 page" if crawl.pages == 1 else f"{crawl.pages} pages"
     title = f"{len(crawl.objects):,} {NAMES[module]} on {pages_said} of {whose} list equal what their owners believe"
-    wrong = differences(believed, crawl.objects)
+    undated_ones = {named(one): undated(one) for one in beside}
+    wrong = differences(believed, [one for one in crawl.objects if named(one) not in undated_ones])
+    found = [undated(one) for one in crawl.objects if named(one) in undated_ones]
+    wrong += differences(undated_ones, found)
     if crawl.total != len(crawl.objects):
         wrong.append(f"X-Total-Count is {crawl.total:,}")
     return Check(title, wrong), crawl.objects

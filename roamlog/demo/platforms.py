@@ -58,12 +58,13 @@ class Crawl(msgspec.Struct):
 class Platform:
     """Sends requests in the name of one party and keeps account of every answer."""
 
-    def __init__(self, token: str, url: str, *, encodes_token: bool) -> None:
+    def __init__(self, token: str, url: str, *, encodes_token: bool, version: str = "2.2.1") -> None:
         self.answers: Counter[tuple[str, str, int, int]] = Counter()
         self.dirt: Counter[tuple[str, str]] = Counter()
         self.surprises: list[str] = []
         self.seconds: list[float] = []
         self.pushes = 0
+        self.version = version
         self._url = url
         shown = base64.b64encode(token.encode()).decode() if encodes_token else token
         self._headers = {"Authorization": f"Token {shown}", "Content-Type": "application/json"}
@@ -92,17 +93,17 @@ class Platform:
                 tasks.create_task(told())
 
     async def read(self, paths: Iterable[str]) -> list[Object | None]:
-        """Return what is at each of the paths below `/ocpi/2.2.1/`, None where there is nothing."""
+        """Return what is at each of the paths below the version's, None where there is nothing."""
         async with aiohttp.ClientSession(headers=self._headers) as client:
             found: list[Object | None] = []
             for path in paths:
-                async with client.get(f"{self._url}/ocpi/2.2.1/{path}") as answer:
+                async with client.get(f"{self._url}/ocpi/{self.version}/{path}") as answer:
                     found.append(decoded(await answer.read()).data)
         return found
 
     async def crawl(self, module: str) -> Crawl:
         """Return every object of the Sender's list, page by page along its `Link`."""
-        url: str | None = f"{self._url}/ocpi/2.2.1/sender/{module}?date_from=2020-01-01T00:00:00Z&limit={PAGE}"
+        url: str | None = f"{self._url}/ocpi/{self.version}/sender/{module}?date_from=2020-01-01T00:00:00Z&limit={PAGE}"
         crawl = Crawl([], 0, 0)
         async with aiohttp.ClientSession(headers=self._headers) as client:
             while url is not None:

@@ -21,6 +21,8 @@ from roamlog.demo.charging import Object
 from roamlog.demo.checker import named
 from roamlog.demo.checks import READ_WITHIN_S, Check, authorized, crawled, for_provider, priced, read_back
 from roamlog.demo.figures import Times, figures
+from roamlog.demo.neighbours import NEWCOMER, NeighbourPlatform, linked, neighbours, read_by_all, read_in_2_3_0
+from roamlog.demo.neighbours import told as told_by
 from roamlog.demo.offer import offer
 from roamlog.demo.place import places
 from roamlog.demo.platforms import OperatorPlatform, Platform, ProviderPlatform, Script
@@ -146,9 +148,15 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     started_s = await server.start()
     written = await writing
     told("connecting the partners", 0, 1)
+    scripts = [told_by(one, seed, now) for one in neighbours(seed)]
     tokens = await asyncio.gather(
-        *(_connect(server, o.name.lower(), o.party, "CPO") for o in made.operators),
-        _connect(server, made.provider.name.lower(), made.provider.party, "EMSP"),
+        *(_connect(server, o.name, o.party, "CPO") for o in made.operators),
+        _connect(server, made.provider.name, made.provider.party, "EMSP"),
+        *(
+            _connect(server, one.neighbour.operator.name, one.neighbour.operator.party, "CPO", one.neighbour.version)
+            for one in scripts
+        ),
+        _connect(server, NEWCOMER.name, NEWCOMER.party, "EMSP", "2.3.0"),
     )
     operators = [
         OperatorPlatform(operator, token, server.url, own)
@@ -156,7 +164,9 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     ]
     issued = list(cards(made, seed, now))
     provider = ProviderPlatform(made.provider, tokens[2], server.url, issued)
-    platforms: list[OperatorPlatform | ProviderPlatform] = [*operators, provider]
+    beside = [NeighbourPlatform(token, server.url, script) for token, script in zip(tokens[3:], scripts, strict=False)]
+    newcomer = Platform(tokens[-1], server.url, encodes_token=True, version="2.3.0")
+    platforms: list[OperatorPlatform | ProviderPlatform | NeighbourPlatform] = [*operators, provider, *beside]
 
     requests = sum(platform.requests for platform in platforms)
     done = 0
@@ -184,13 +194,15 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     verifying = asyncio.create_task(_run("verify", "--data", str(server.data)))
     listing = asyncio.create_task(_run("rejected", "list", "--limit", "10000", "--json", "--data", str(server.data)))
     surprises = [one for platform in platforms for one in platform.surprises]
-    checks = [Check("every request was answered as OCPI 2.2.1 prescribes", surprises)]
+    checks = [Check("every request was answered as its version of OCPI prescribes", surprises)]
     checks.append(authorized([one for own in asked for one in own], [info for own in infos for info in own]))
     told("reading back", 0, 4)
-    checks.append(await read_back(operators))
+    checks += [await read_back(operators), await read_by_all(beside)]
     told("reading back", 1, 4)
     analytics = {path: await _analytics(server, path + narrowed) for path, narrowed in QUESTIONS.items()}
-    checks += figures(operators, analytics, Times(now, *pushed_between))
+    parties = {operator.party for operator in made.operators}
+    books = {path: [row for row in rows if row.get("party", "") in {*parties, ""}] for path, rows in analytics.items()}
+    checks += [*figures(operators, books, Times(now, *pushed_between)), linked(scripts, analytics["ledger"])]
     told("reading back", 2, 4)
     refusals = _decode(await listing)
     refused = sum(platform.refused for platform in platforms)
@@ -203,8 +215,12 @@ async def _play(server: Server, sessions: int, seed: int, told: Told) -> Outcome
     served: dict[str, list[Object]] = {}
     for module in ("locations", "tariffs", "sessions", "cdrs"):
         believed = for_provider(operators, module, made.provider)
-        check, served[module] = await crawled(provider, "the eMSP's", module, believed, pages)
+        extra = {"locations": [one for script in scripts for one in script.locations]}
+        extra["tariffs"] = [one for script in scripts for one in script.tariffs]
+        check, served[module] = await crawled(provider, "the eMSP's", module, believed, pages, beside=extra.get(module, ()))
         checks.append(check)
+    in_2_3_0 = await newcomer.crawl("locations")
+    checks.append(read_in_2_3_0(scripts, in_2_3_0.objects, len(for_provider(operators, "locations", made.provider))))
     own_tokens = {named(card.token): card.token for card in issued}
     check, _ = await crawled(operators[0], f"{made.operators[0].name}'s", "tokens", own_tokens, pages)
     checks += [check, priced(served["sessions"], served["tariffs"])]
@@ -253,8 +269,9 @@ async def _analytics(server: Server, path: str) -> list[Object]:
         return rows
 
 
-async def _connect(server: Server, name: str, party: str, role: str) -> str:
-    added = _decode(await _run("partner", "add", name, "--party", party, "--role", role, "--json", "--data", str(server.data)))
+async def _connect(server: Server, name: str, party: str, role: str, version: str = "2.2.1") -> str:
+    options = ("--party", party, "--role", role, "--version", version, "--json", "--data", str(server.data))
+    added = _decode(await _run("partner", "add", name.lower(), *options))
     token: str = added["token"]
     return token
 

@@ -126,7 +126,9 @@ _DC_300: Final = Connector("IEC_62196_T2_COMBO", "CABLE", "DC", 920, 500, 300_00
 _City = tuple[str, str, float, float]
 
 
-class _Country(Struct, frozen=True):
+class Country(Struct, frozen=True):
+    """A country with its clock and taxes, and where in its cities sites are."""
+
     country: str
     time_zone: str
     vat_percent: str
@@ -140,7 +142,7 @@ _FINNISH: Final = ("Satama", "Kauppatori", "Asema", "Rantatie", "Keskusta", "Pui
 _PORTUGUESE: Final = ("Cais", "Praça", "Estação", "Avenida", "Parque", "Marina", "Mercado", "Rossio", "Alto", "Jardim")
 
 _WATTSPOOR: Final = (
-    _Country(
+    Country(
         *("NLD", "Europe/Amsterdam", "21.0"),
         (
             ("Amsterdam", "1019", 52.372, 4.932),
@@ -151,19 +153,19 @@ _WATTSPOOR: Final = (
         ),
         _DUTCH,
     ),
-    _Country(
+    Country(
         *("BEL", "Europe/Brussels", "21.0"),
         (("Antwerpen", "2000", 51.219, 4.402), ("Gent", "9000", 51.054, 3.717), ("Leuven", "3000", 50.879, 4.701)),
         _DUTCH,
     ),
-    _Country(
+    Country(
         *("PRT", "Europe/Lisbon", "23.0"),
         (("Lisboa", "1100-148", 38.722, -9.139), ("Porto", "4000-322", 41.150, -8.611)),
         _PORTUGUESE,
     ),
 )
 _ELBSTROM: Final = (
-    _Country(
+    Country(
         *("DEU", "Europe/Berlin", "19.0"),
         (
             ("Hamburg", "20095", 53.551, 9.994),
@@ -174,12 +176,12 @@ _ELBSTROM: Final = (
         ),
         _GERMAN,
     ),
-    _Country(
+    Country(
         *("AUT", "Europe/Vienna", "20.0"),
         (("Wien", "1010", 48.209, 16.370), ("Graz", "8010", 47.071, 15.438), ("Linz", "4020", 48.306, 14.286)),
         _GERMAN,
     ),
-    _Country(
+    Country(
         *("FIN", "Europe/Helsinki", "25.5"),
         (("Helsinki", "00100", 60.170, 24.938), ("Tampere", "33100", 61.498, 23.761)),
         _FINNISH,
@@ -199,14 +201,14 @@ def world(seed: int) -> World:
     """Return the world of a seed."""
     dice = random.Random(f"world {seed}")
     provider, stranger = Provider("Viavolt", "BE", "VIA"), Provider("Ohmnibus", "FR", "OMN")
-    dutch = _operator(
+    dutch = operator_of(
         *(dice, "Wattspoor", "NL", "WSP", _WATTSPOOR),
         encodes_token=True,
         completes_by_put=0.2,
         slow=("0.3850", "0"),
         fast=("0.6100", "0.50"),
     )
-    german = _operator(
+    german = operator_of(
         *(dice, "Elbstrom", "DE", "ELB", _ELBSTROM),
         encodes_token=False,
         completes_by_put=0.6,
@@ -217,18 +219,19 @@ def world(seed: int) -> World:
     return World((dutch, german), provider, stranger, tuple(drivers))
 
 
-def _operator(
+def operator_of(
     dice: random.Random,
     name: str,
     country_code: str,
     party_id: str,
-    countries: Sequence[_Country],
+    countries: Sequence[Country],
     *,
     encodes_token: bool,
     completes_by_put: float,
     slow: tuple[str, str],
     fast: tuple[str, str],
 ) -> Operator:
+    """Return an operator with a site at every place of its countries; prices are per kWh and per start."""
     markets = tuple(
         Market(
             country=one.country,
@@ -254,7 +257,7 @@ def _operator(
     )
 
 
-def _tariff(tariff_id: str, price: tuple[str, str], number: int, country: _Country) -> Tariff:
+def _tariff(tariff_id: str, price: tuple[str, str], number: int, country: Country) -> Tariff:
     """Return a country's tariff: abroad a kWh costs some cents more."""
     per_kwh, start_fee = map(Decimal, price)
     return Tariff(tariff_id, per_kwh + number * Decimal("0.0225"), start_fee, Decimal(country.vat_percent))

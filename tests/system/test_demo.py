@@ -49,13 +49,16 @@ def test_the_demo_ends_well_and_prints_what_it_checked() -> None:
     assert "✗" not in done.stdout
     for line in (
         "✓ every request was answered",
-        "192 Locations on 1 page of the eMSP's list equal",
+        "212 Locations on 1 page of the eMSP's list equal",
         "367 Tokens on 1 page of Wattspoor's list equal",
         "80 authorizations in real time were answered rightly: ",
         "EVSEs by status and country agree",
         "local days of EVSEs are used as the operators saw it, to the second",
-        "12 Tariffs on 1 page of the eMSP's list equal",
+        "16 Tariffs on 1 page of the eMSP's list equal",
         "Sessions on 1 page of the eMSP's list equal",
+        "neighbours on 2.1.1 and 2.0 read back are what they sent",
+        "59 CDRs that name no Session were linked with theirs",
+        "212 Locations from operators on three versions are read in 2.3.0, the neighbours' field by field",
         "✓ roamlog verify:",
         "✓ SIGTERM ended serve",
     ):
