@@ -227,7 +227,7 @@ class _Endpoint:
             if millisecond != now // 1000:
                 body = success(None, now)
                 self._success = (now // 1000, body)
-        headers = taken_over(asked, _path(scope))
+        headers = taken_over(asked, scope["path"] if not scope.get("root_path") else _path(scope))
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
         if answer.http >= 400:

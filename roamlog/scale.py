@@ -156,7 +156,7 @@ async def prepare(settings: Scale) -> Prepared:
         at = SystemClock().now()
         topics = await kafka.prepare(cluster, partitions=settings.partitions, replication=settings.kafka_replication, at=at)
         async with _opened(settings) as shared:
-            return Prepared(topics, await worker.prepare(shared.log, shared.store, shared.projections))
+            return Prepared(topics, await worker.prepare(shared.log, shared.store, shared.projections, discover()))
 
 
 def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT) -> FoundT:
@@ -234,6 +234,7 @@ async def _streams(settings: Scale, started: Callable[[Started], None]) -> None:
             shared.store,
             shared.projections,
             clock=shared.clock,
+            dialects=discover(),
             cache_bytes=settings.state_cache_bytes,
         )
         thrifty()

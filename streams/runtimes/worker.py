@@ -8,13 +8,19 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Final, NoReturn
 
+from schemas.ocpi.dialect import Dialect
+from streams import relift
 from streams.generations import AnyProjection, Generation, Generations, Reached
 from streams.logs.kafka import Cluster, KafkaLog
-from streams.ports import Clock, LogUnavailable, StoreUnavailable, TableStore, TopicPartition
+from streams.ports import Clock, EventLog, LogUnavailable, StoreUnavailable, TableStore, TopicPartition
 from streams.projector import Projector, Work
+from streams.relift import Relifts
 from streams.runtimes.faust_app import Deliveries, Group
+
+NO_DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({})
 
 CACHE_BYTES: Final = 64 * 1024 * 1024
 """What the states of one projection may keep in a worker's memory."""
@@ -36,12 +42,16 @@ class Stuck(Exception):
     """There is work, and none is done: the process ends and is started anew."""
 
 
-async def prepare(log: KafkaLog, store: TableStore, projections: Sequence[AnyProjection]) -> list[str]:
+async def prepare(
+    log: KafkaLog, store: TableStore, projections: Sequence[AnyProjection], dialects: Mapping[str, Dialect] = NO_DIALECTS
+) -> list[str]:
     """Make the tables that are missing, empty, and let them serve; returns the projections that got new ones.
 
     Workers fill them from the log's start. Run by one process at a time, before the others.
     """
     generations = Generations(store, log.log_id, log.epoch)
+    relifts = Relifts(await relift.read(log), dialects, log.epoch)
+    generations.relifted = lambda projection: relifts.name(projection.topics)
     await generations.prepare()
     made = []
     for projection in projections:
@@ -64,16 +74,21 @@ class Worker:
         projections: Sequence[AnyProjection],
         *,
         clock: Clock,
+        dialects: Mapping[str, Dialect] = NO_DIALECTS,
         cache_bytes: int = CACHE_BYTES,
         stuck_s: float = STUCK_S,
     ) -> None:
+        """`dialects` lift again what `dialect.relifted` names."""
         self._log = log
         self._store = store
         self._projections = projections
         self._clock = clock
         self._cache_bytes = cache_bytes
         self._stuck_s = stuck_s
+        self._dialects = dialects
+        self._relifts = Relifts((), dialects, log.epoch)
         self._generations = Generations(store, log.log_id, log.epoch)
+        self._generations.relifted = lambda projection: self._relifts.name(projection.topics)
         self._serving: dict[str, Generation] = {}
         self._deliveries = Deliveries(log, cluster.prefix)
         topics = tuple(dict.fromkeys(topic for projection in projections for topic in projection.topics))
@@ -108,6 +123,7 @@ class Worker:
             self._executor.shutdown(wait=True)
 
     async def _find_tables(self) -> None:
+        self._relifts = Relifts(await relift.read(self._log), self._dialects, self._log.epoch)
         await self._generations.prepare()
         for projection in self._projections:
             generation = await self._generations.serving(projection)
@@ -156,9 +172,7 @@ class Worker:
     ) -> None:
         """Fold with one projection, such as a new one, up to where the others stand; given up when the partitions change."""
         upto = {place: furthest[place].next_offset for place in own}
-        solo = Projector(
-            self._log, self._store, self._generations, [work], clock=self._clock, executor=self._executor, dead_letter=False
-        )
+        solo = self._projector_on(self._log, [work], dead_letter=False)
         solo.positions = dict(own)
         while self._seen == self._group.changes and any(at.next_offset < upto[place] for place, at in solo.positions.items()):
             if (await solo.round(wait_s=WAIT_S, upto=upto)).records:
@@ -195,6 +209,16 @@ class Worker:
         self._moved_at = asyncio.get_running_loop().time()
 
     def _fresh(self, works: Sequence[Work]) -> Projector:
+        return self._projector_on(self._deliveries, works, dead_letter=True)
+
+    def _projector_on(self, log: EventLog, works: Sequence[Work], *, dead_letter: bool) -> Projector:
         return Projector(
-            self._deliveries, self._store, self._generations, works, clock=self._clock, executor=self._executor, dead_letter=True
+            log,
+            self._store,
+            self._generations,
+            works,
+            clock=self._clock,
+            executor=self._executor,
+            dead_letter=dead_letter,
+            mend=self._relifts or None,
         )
