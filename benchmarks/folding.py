@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from benchmarks.frame import ROOT, Unavailable
 from benchmarks.servers import rss_mib
-from roamlog.listen import COLLECT_AFTER, SWITCH_S
+from roamlog.listen import COLLECT_AFTER, SWITCH_S, one_heap, trim
 from schemas import envelope as envelopes
 from streams.catalogue import projections
 from streams.clock import SystemClock
@@ -75,8 +75,10 @@ async def fold(job: Job) -> Done:
 
 
 async def _do(job: Job) -> Done:
-    gc.set_threshold(*COLLECT_AFTER)  # as the serving process has it
+    one_heap()  # all as the serving process has it
+    gc.set_threshold(*COLLECT_AFTER)
     sys.setswitchinterval(SWITCH_S)
+    trimming = asyncio.create_task(trim())
     log = LocalLog.open(Path(job.log))
     samples: list[float] = []
     seen = _Seen()
@@ -97,6 +99,7 @@ async def _do(job: Job) -> Done:
                 await store.close()
     finally:
         watch.cancel()
+        trimming.cancel()
         await log.close()
     late = sorted(samples[len(samples) // 2 :]) or [0.0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

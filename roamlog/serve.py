@@ -12,7 +12,7 @@ from ingest import secrets
 from roamlog import admin
 from roamlog.errors import Failure, first_of
 from roamlog.folder import Folder, held
-from roamlog.listen import Server, bound, expire, many_files, server_of, thrifty, unbound, url_of
+from roamlog.listen import Server, bound, expire, many_files, one_heap, server_of, thrifty, trim, unbound, url_of
 from roamlog.node import Node, Tables, opened
 from roamlog.settings import Settings
 from streams.errors import StopTheLine
@@ -38,6 +38,7 @@ def serve(data: Path, settings: Settings, started: Callable[[Started], None]) ->
     with held(data, "serve") as folder, bound(settings.host, settings.port) as listener:
         import uvloop
 
+        one_heap()
         many_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
@@ -83,6 +84,7 @@ async def _run(node: Node, tables: Tables, front: Server, back: Server, stop: as
         watching = [
             tasks.create_task(tables.watch(), name="damage"),
             tasks.create_task(expire(front, node.settings.request_s), name="slow requests"),
+            tasks.create_task(trim(), name="freed memory"),
         ]
         following = tasks.create_task(node.registry.follow(), name="partners")
         serving = [tasks.create_task(server.main_loop(), name="server") for server in (front, back)]
