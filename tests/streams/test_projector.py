@@ -6,6 +6,16 @@ from typing import Any
 
 import pytest
 from charging import T0, cdr, entry, patch, period, posted, put
+from places import (
+    evse,
+    location_entry,
+    patch_connector,
+    patch_evse,
+    patch_location,
+    put_connector,
+    put_evse,
+    put_location,
+)
 
 from schemas import rejected as rejections
 from schemas.events import Envelope
@@ -16,6 +26,7 @@ from streams.logs.memory import MemoryLog
 from streams.ports import Entry, Position, TableStore
 from streams.projections.cdrs import Cdrs
 from streams.projections.ledger import Ledger
+from streams.projections.locations import Locations
 from streams.projections.rejected import Rejections
 from streams.projections.sessions import Sessions
 from streams.projector import POISON_IN_A_ROW, Projector, Work
@@ -131,6 +142,45 @@ async def test_a_crash_at_any_position_changes_nothing(
     async with started(log, store) as runtime:
         await drain(runtime)
         assert await contents(store) == NEVER_CRASHED
+
+
+SITES: Sequence[Envelope] = (
+    put_location(0, evse("E1"), evse("E2"), name="Stationsplein"),
+    patch_evse(5, status="CHARGING"),
+    patch_evse(6, uid="E2", status="BLOCKED"),
+    patch_evse(7, status="AVAILABLE"),
+    put_location(4, evse("E1", 4, status="OUTOFORDER")),
+    patch_connector(8, max_amperage=32),
+    put_connector(9, connector_id="2"),
+    patch_location(10, {"uid": "E2", "status": "CHARGING"}, city="Zeist"),
+    put_evse(11, uid="E3", status="PLANNED"),
+    put_location(20, evse("E3", 20)),
+    patch_evse(21, status="REMOVED"),
+)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1_000_000])
+async def test_one_by_one_and_all_at_once_events_of_a_location_give_the_same_rows(
+    two_stores: tuple[TableStore, TableStore], cache_bytes: int
+) -> None:
+    at_once, one_by_one = two_stores
+    tables = ("locations", "evses", "evse_status", "location_findings")
+
+    async def rows(store: TableStore) -> dict[str, list[tuple[Any, ...]]]:
+        return {table: sorted(await store.query(f"SELECT * FROM {table}"), key=repr) for table in tables}
+
+    logs = MemoryLog(), MemoryLog()
+    for log, store, size in zip(logs, two_stores, (len(SITES), 1), strict=True):
+        runtime = Embedded(log, "log-1", store, (Locations(),), clock=FixedClock(T0), cache_bytes=cache_bytes)
+        await runtime.start()
+        for first in range(0, len(SITES), size):
+            await log.append([location_entry(event) for event in SITES[first : first + size]])
+            await drain(runtime)
+        assert await runtime.verify() == []
+        await runtime.close()
+    assert await rows(one_by_one) == await rows(at_once)
+    listed = await one_by_one.query("SELECT evse_uid, listed, status FROM evses ORDER BY evse_uid")
+    assert listed == [(b"e1", 1, b"REMOVED"), (b"e2", 0, b"CHARGING"), (b"e3", 1, b"AVAILABLE")]
 
 
 async def test_what_cannot_be_read_is_put_aside_and_the_rest_goes_on(store: TableStore) -> None:
