@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from schemas.link import Doubt, Link, decode_doubt, decode_link
 from schemas.rejected import Rejected
-from schemas.types import Finding, Instant, Loss, Module
+from schemas.types import Finding, Instant, Loss, Module, date_time
 
 Document: TypeAlias = dict[str, Raw]
 """A canonical object: field name to the JSON text of its value. Text, so that digits and unknown fields survive."""
@@ -259,7 +259,8 @@ def event_of(envelope: Envelope) -> Event:
         return replaced(_document.decode(envelope.payload))
     patched = _PATCHED.get(envelope.type)
     if patched is not None:
-        return patched(_patch.decode(envelope.payload))
+        patch = _patch.decode(envelope.payload)
+        return patched(patch if envelope.last_updated is not None else _dated(patch, envelope.received_at))
     deleted = _DELETED.get(envelope.type)
     if deleted is not None:
         return deleted
@@ -268,6 +269,16 @@ def event_of(envelope: Envelope) -> Event:
     if envelope.type == "cdr.left_unlinked":
         return CdrLeftUnlinked(decode_doubt(envelope.payload))
     raise UnknownEvent(f"no event is called {envelope.type!r}; is this log written by a newer roamlog?")
+
+
+def _dated(patch: Patch, received_at: Instant) -> Patch:
+    """Return a PATCH that said no last_updated with its arrival as one (OCPI 2.1.1 and before).
+
+    Else a reader who has the object would take what changed for what it knows.
+    """
+    if "last_updated" in patch.set:
+        return patch
+    return Patch(patch.set | {"last_updated": Raw(b'"%b"' % date_time(received_at).encode())}, patch.append, patch.upsert)
 
 
 class UnknownEvent(ValueError):

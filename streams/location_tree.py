@@ -151,7 +151,9 @@ def patch(node: Node | None, name: str, change: Patch, shape: Shape, event: Even
     known = _fields(before, shape)
     writer, fields = patched(before.writer, known, changes, at)
     text, updated, said = (before.text, before.updated, before.said) if fields is known else _split(fields, shape)
-    parts, order, touched = before.parts, before.order, max(before.touched, at.own)
+    # What says no time of its own orders itself by what it meets, but it changed the node when it came.
+    changed_at = event.received_at if event.last_updated is None else at.own
+    parts, order, touched = before.parts, before.order, max(before.touched, changed_at)
     whole = None if shape.children_field is None else change.set.get(shape.children_field)
     if whole is not None and shape.child is not None and shape.children_field is not None:
         parts, keys, touched = _all_said(parts, _listed(whole), shape.child, event, at, touched)

@@ -191,6 +191,24 @@ async def test_a_tariff_can_be_patched(home: House, version: str) -> None:
     assert (await home.get("/ocpi/2.2.1/sender/tariffs")).data[0]["currency"] == "NOK"
 
 
+@older
+async def test_a_patch_without_last_updated_moves_it_for_readers_of_every_version(home: House, version: str) -> None:
+    # Point 13: so does a PATCH of an EVSE that of its Location, on the serving side.
+    await push(home, version, "Session", sample(version, "Session"))
+    await push(home, version, "Location", sample(version, "Location"))
+    changed = date_time(home.clock.now())
+    for place, change in (("sessions/NL/TNM/s-1", {"status": "INVALID"}), ("locations/NL/TNM/LOC1/3256", {"status": "CHARGING"})):
+        reply = await home.ask("PATCH", f"/ocpi/{version}/receiver/{place}", token="cpo", body=change)
+        assert (reply.status, reply.code) == (200, 1000), place
+    await home.fold()
+    for module, query in (
+        ("sessions", f"date_from={changed}&strict_windows=1"),
+        ("locations", f"date_from={changed}&strict_windows=1"),
+    ):
+        (one,) = (await home.get(f"/ocpi/2.2.1/sender/{module}?{query}", "cpo")).data
+        assert one["last_updated"] == changed, module
+
+
 async def test_a_session_of_2_0_can_be_deleted(home: House) -> None:
     session = sample("2.0", "Session")
     url = "/ocpi/2.0/receiver/sessions/NL/TNM/s-1"
