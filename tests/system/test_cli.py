@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from serving import Serve, as_json, command, wire_session
+from versions import sample
 
 pytestmark = pytest.mark.system
 
@@ -94,6 +95,27 @@ def test_what_cannot_be_a_partner_is_a_sentence(serve: Serve) -> None:
     assert twice == "roamlog: partner tnm exists already; remove it first"
     assert "is no role" in sentence(command("partner", "add", "x", "--party", "NL*NEW", "--role", "DRIVER", *data), 2)
     assert sentence(command("partner", "remove", "nobody", *data), 1) == "roamlog: no partner is called nobody"
+
+
+def test_a_partner_may_speak_any_version(serve: Serve, tmp_path: Path) -> None:
+    asked = ("partner", "add", "old", "--party", "SE*OLD", "--role", "CPO", "--token", "cli-token-old", "--version", "2.1.1")
+    assert roamlog(serve.data, *asked)["partner"]["version"] == "2.1.1"
+    tariff = sample("2.1.1", "Tariff")
+    url = "/ocpi/2.1.1/receiver/tariffs/SE/OLD/12"
+    assert request(serve, "PUT", url, as_json(tariff), "cli-token-old")[0] == 201
+    assert request(serve, "GET", url, token="cli-token-old")[1]["data"] == tariff
+    file = tmp_path / "tariffs.json"
+    file.write_bytes(as_json(sample("2.0", "Tariff", id="13")))
+    (loaded,) = roamlog(serve.data, "load", "--version", "2.0", "--module", "tariffs", "--party", "SE*OLD", str(file))
+    assert (loaded["appended"], loaded["refused"]) == (1, 0)
+    given = request(serve, "GET", "/ocpi/2.0/receiver/tariffs/SE/OLD/13", token="cli-token-old")[1]["data"]
+    assert given == sample("2.0", "Tariff", id="13")
+    at = ("--data", str(serve.data))
+    unknown = command("partner", "add", "new", "--party", "SE*NEW", "--role", "CPO", "--version", "1.9", *at)
+    assert "2.1.1" in sentence(unknown, 2)
+    both = ("--party", "SE*NEW", "--role", "CPO", "--role", "EMSP", "--version", "2.1.1")
+    assert "one party in one role" in sentence(command("partner", "add", "new", *both, *at), 2)
+    roamlog(serve.data, "partner", "remove", "old")
 
 
 def test_a_load_beside_serve_can_be_read_at_once_and_repeated_without_harm(serve: Serve, tmp_path: Path) -> None:
