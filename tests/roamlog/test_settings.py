@@ -40,6 +40,12 @@ def test_roles_are_a_list_of_party_and_role(monkeypatch: pytest.MonkeyPatch) -> 
     assert [(role.party, role.role) for role in settings.read().roles] == [("NL*TNM", "CPO"), ("DE*ABC", "HUB")]
 
 
+def test_a_hub_is_one_party(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.read().hub_party_id == ""
+    monkeypatch.setenv("ROAMLOG_HUB_PARTY_ID", "nl*hub")
+    assert settings.read().hub_party_id == "NL*HUB"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
@@ -51,6 +57,7 @@ def test_roles_are_a_list_of_party_and_role(monkeypatch: pytest.MonkeyPatch) -> 
             "ocpi.example.com",
             "ROAMLOG_PUBLIC_URL is 'ocpi.example.com', but takes a URL such as https://ocpi.example.com",
         ),
+        ("ROAMLOG_HUB_PARTY_ID", "HUB", "ROAMLOG_HUB_PARTY_ID is 'HUB', but takes a party such as NL*HUB"),
         ("ROAMLOG_PROJECTOR", "off", "ROAMLOG_PROJECTOR is 'off', but takes running or paused"),
         ("ROAMLOG_BODY_LIMIT_BYTES", "4MB", "ROAMLOG_BODY_LIMIT_BYTES is '4MB', but takes bytes, from 1024 to 10485760"),
         ("ROAMLOG_PUBLICURL", "https://x", "ROAMLOG_PUBLICURL is no setting; did you mean ROAMLOG_PUBLIC_URL?"),
