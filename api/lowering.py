@@ -38,7 +38,8 @@ def representable(interface: Interface, module: Module) -> str:
     """Return the condition, in SQL, of what a version can say of a module's objects, as far as their columns tell.
 
     It keeps lists and their totals free of what `lower` would withhold for its kind: requirements 5.1, 5.4, 5.5 and 5.6. What
-    only the whole object tells, as a Session whose Location nobody knows, is counted and left out of its page.
+    only the whole object tells, as a Session whose Location nobody knows, is left out of its page, and of the total where the
+    list has no other page.
     """
     if not interface.holds_others:
         return "1"
@@ -62,8 +63,8 @@ class Lowering:
         self._lookup = lookup
         self._metrics = metrics
 
-    async def page(self, spoken: Spoken, module: Module, documents: Sequence[bytes], reader: Reader, at: Instant) -> bytes:
-        """Return the JSON array of a page, what is withheld left out; raises StoreUnavailable.
+    async def page(self, spoken: Spoken, module: Module, documents: Sequence[bytes], reader: Reader, at: Instant) -> list[bytes]:
+        """Return the objects of a page, what is withheld left out; raises StoreUnavailable.
 
         Nothing is decoded that the version says as the canonical form does.
         """
@@ -77,7 +78,7 @@ class Lowering:
                 bodies.append(lowered.body)
             if number % LOWERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        return b"[%b]" % b",".join(bodies)
+        return bodies
 
     async def one(
         self, spoken: Spoken, module: Module, document: bytes, reader: Reader, at: Instant, *, party: str, level: Level = "location"

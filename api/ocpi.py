@@ -101,11 +101,15 @@ class SenderReads:
         query = list_query(module, asked.query, self._cap, speaks.interface.lists[module])
         until = query.cursor.complete_until if query.cursor else await self._complete_until(module, query, asked)
         page = await self._pages.read(module, asked.reader, query, until, representable(speaks.interface, module))
-        headers = [(b"x-total-count", b"%d" % page.total), (b"x-limit", b"%d" % self._cap)]
+        bodies = await self._lowering.page(speaks, module, page.documents, asked.reader, asked.at)
+        # Of a list with more pages nobody knows yet what the others withhold, and its total must not change on the way.
+        is_whole = page.next is None and len(page.documents) == page.total
+        total = len(bodies) if is_whole else page.total
+        headers = [(b"x-total-count", b"%d" % total), (b"x-limit", b"%d" % self._cap)]
         if page.next is not None:
             url = f"{self._public_url}/ocpi/{speaks.dialect.version}/sender/{module}?{query.next_page(page.next)}"
             headers.append((b"link", f'<{url}>; rel="next"'.encode()))
-        return Answer(await self._lowering.page(speaks, module, page.documents, asked.reader, asked.at), headers)
+        return Answer(b"[%b]" % b",".join(bodies), headers)
 
     async def _complete_until(self, module: Module, query: ListQuery, asked: Asked) -> Instant:
         """Return W; raises Refusal (503) where so much may be missing that a short list would look whole."""
