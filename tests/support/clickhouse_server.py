@@ -129,11 +129,13 @@ def serve(folder: str, port: int, password: str) -> None:
                 return self._send(403, b"Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", code="516")
             try:
                 with alone:
-                    return self._send(200, _run(session, asked, body), shape=_shape(asked, body))
+                    answer = _run(session, asked, body)
             except Exception as fault:  # chDB raises RuntimeError with ClickHouse's text
                 found = _CODE.search(str(fault))
                 said = f"{fault} (of the statement {_statement(asked, body)[0][:500]!r})"
                 return self._send(500, said.encode(), code=found[1] if found else "1002")
+            # Outside the lock: a client that stands still must not hold up the others.
+            return self._send(200, answer, shape=_shape(asked, body))
 
         def _known(self, asked: dict[str, str]) -> bool:
             said = self.headers.get("X-ClickHouse-Key") or asked.get("password", "")

@@ -28,7 +28,7 @@ TOKEN: Final = {"Authorization": "Token scale-token", "Content-Type": "applicati
 RECEIVER: Final = "/ocpi/2.2.1/receiver/sessions/NL/TNM"
 SENDER: Final = "/ocpi/2.2.1/sender/sessions?date_from=2026-01-01T00:00:00Z&limit=1000"
 STAMP: Final = "2026-10-01T08:00:00Z"
-SOON_S: Final = 90
+SOON_S: Final = 150
 
 
 @pytest.fixture(scope="module")
