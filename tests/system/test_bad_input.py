@@ -28,7 +28,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     serving = Serve(tmp_path_factory.mktemp("bad-input") / "data")
     add_partner(serving.data, "tnm", "NL*TNM", "CPO", "bad-token")
     add_partner(serving.data, "msp", "DE*MSP", "EMSP", "msp-token")
-    asyncio.run(serving.start({"ROAMLOG_REQUEST_S": str(SLOW_S)}))
+    asyncio.run(_began(serving))
     yield serving
     try:
         assert serving.rss_mb() < 700
@@ -36,6 +36,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         assert "Traceback" not in serving.output()
     finally:
         serving.kill()
+
+
+async def _began(serving: Serve) -> None:
+    """Start it, and let S1 be known whichever test comes first."""
+    await serving.start({"ROAMLOG_REQUEST_S": str(SLOW_S)})
+    assert (await asked(serving, "PUT", S1, BODY)).codes == (201, 1000)
 
 
 class Answer(NamedTuple):
