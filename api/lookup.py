@@ -13,6 +13,7 @@ from streams import location_tree as tree
 from streams.location_tree import Node
 from streams.ports import StoreUnavailable, TableStore
 from streams.projections.locations import Locations
+from streams.values import octets
 
 Key = tuple[str, ...]
 """What an object is found by: the owner as `NL*TNM`, then its lowered ids.
@@ -175,7 +176,7 @@ class DocumentLookup:
         found: dict[Key, bytes] = {}
         for start in range(0, len(keys), KEYS):
             for row in await self._store.query(query.sql, {"keys": keys[start : start + KEYS]}):
-                found[tuple(map(_text, row[: query.parts]))] = _bytes(row[query.parts])
+                found[tuple(map(_text, row[: query.parts]))] = octets(row[query.parts])
         return found
 
     async def _read_connectors(self, keys: list[Key]) -> dict[Key, bytes]:
@@ -200,7 +201,7 @@ class DocumentLookup:
         for start in range(0, len(keys), KEYS):
             for party, location_id, doc, state in await self._store.query(LOCATION_STATES, {"keys": keys[start : start + KEYS]}):
                 key = _text(party), _text(location_id)
-                found[key] = _locations.decode(key, _bytes(doc), _bytes(state)).node
+                found[key] = _locations.decode(key, octets(doc), octets(state)).node
         return found
 
     async def contract_owners(self, contract_ids: Sequence[str]) -> dict[str, str]:
@@ -223,7 +224,7 @@ class DocumentLookup:
         found: dict[Key, list[tuple[str, bytes]]] = {}
         for start in range(0, len(keys), KEYS):
             for uid, kind, party, doc in await self._store.query(TOKENS_BY_UID, {"keys": keys[start : start + KEYS]}):
-                found.setdefault((_text(uid), _text(kind)), []).append((_text(party), _bytes(doc)))
+                found.setdefault((_text(uid), _text(kind)), []).append((_text(party), octets(doc)))
         return found
 
     async def _read_owners(self, keys: list[Key]) -> dict[Key, list[tuple[str, bool]]]:
@@ -293,10 +294,4 @@ def _unlisted(trees: Mapping[Key, Node], key: Key) -> bytes | None:
 
 
 def _text(value: object) -> str:
-    return _bytes(value).decode()
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise TypeError(f"ClickHouse gave {type(value).__name__} where a String is kept")
-    return value
+    return octets(value).decode()

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.types import Instant
 from streams.ports import TableStore
+from streams.values import text
 
 FIRST_YEAR: Final = 2010
 """Before it a zone keeps the offset that it had when it began: no EVSE told its status over OCPI then."""
@@ -43,7 +44,7 @@ class Zones:
 
     async def periods(self, now: Instant) -> list[Period]:
         """Return the periods of every zone in use until some years after `now`; raises StoreUnavailable."""
-        names = {_text(name) for (name,) in await self._store.query("SELECT DISTINCT time_zone FROM locations")}
+        names = {text(name) for (name,) in await self._store.query("SELECT DISTINCT time_zone FROM locations")}
         last = datetime.fromtimestamp(now // 1_000_000, UTC).year + _YEARS_AHEAD
         return [period for name in sorted(names | {""}) for period in periods_of(name, last)]
 
@@ -92,7 +93,3 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # what a partner wrote may be a folder's name, or no name at all
         return ZoneInfo("UTC")
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -18,6 +18,7 @@ from streams.generations import Generations
 from streams.logs.kafka import KafkaLog
 from streams.runtimes.faust_app import WrongFaust, check_faust
 from streams.stores.clickhouse import ClickHouseStore
+from streams.values import text
 
 CLOCKS_APART_S: Final = 2.0
 """So far may our clock and ClickHouse's be apart; events are stamped with ours, and lists end by it."""
@@ -80,7 +81,7 @@ async def _store(settings: Scale) -> Finding:
         ((release, now_us),) = await store.query("SELECT version(), toUnixTimestamp64Micro(now64(6))")
         middle = (before + time.time()) / 2
         apart_s = abs(float(str(now_us)) / 1e6 - middle)
-        said = f"ClickHouse {_text(release)}, its clock {apart_s:.1f} s from ours"
+        said = f"ClickHouse {text(release)}, its clock {apart_s:.1f} s from ours"
         if apart_s > CLOCKS_APART_S:
             return Finding("ClickHouse", False, said, "let both machines follow the same time servers")
         return Finding("ClickHouse", True, said)
@@ -109,7 +110,3 @@ async def _disk(_: Scale) -> Finding:
     free = shutil.disk_usage(folder).free
     said = f"{free / 1024**3:.1f} GiB free in {folder}"
     return Finding("disk", free >= FREE_BYTES, said, "" if free >= FREE_BYTES else "free some space, or set TMPDIR")
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -21,6 +21,7 @@ from streams.moves import Moves
 from streams.ports import LogUnavailable, StoreDamaged, StoreUnavailable, TopicPartition
 from streams.relift import Relifted
 from streams.topics import REJECTED, partition_of
+from streams.values import integer
 from streams.verify import Difference
 
 if TYPE_CHECKING:  # it loads ClickHouse, which a command that asks the serving process does not need
@@ -311,7 +312,7 @@ async def rejected_list(node: Node, asked: RejectedList, told: Told) -> Rejected
         f"SELECT {_REFUSAL_COLUMNS} FROM rejected {where} ORDER BY received_at DESC, rejected_id LIMIT {{limit:UInt32}}", parameters
     )
     ((total,),) = await node.tables.store.query(f"SELECT count() FROM rejected {where}", parameters)
-    return RejectedListed(tuple(map(_refusal, rows)), _int(total))
+    return RejectedListed(tuple(map(_refusal, rows)), integer(total))
 
 
 async def rejected_show(node: Node, asked: RejectedShow, told: Told) -> Shown:
@@ -393,14 +394,14 @@ def _refusal(row: Sequence[object]) -> Refusal:
     (rejected_id, received_at, connection, party, module, method, path, http, code, source, reason, rules, replayed) = row
     return Refusal(
         id=_text(rejected_id),
-        received_at=date_time(_int(received_at)),
+        received_at=date_time(integer(received_at)),
         connection=_text(connection),
         party=_text(party),
         module=_text(module),
         method=_text(method),
         path=_text(path),
-        http_status=_int(http),
-        status_code=_int(code),
+        http_status=integer(http),
+        status_code=integer(code),
         source=_text(source),
         reason=_text(reason),
         rules=tuple(map(_text, rules if isinstance(rules, list | tuple) else ())),
@@ -420,7 +421,7 @@ async def _find(node: Node, beginning: str) -> tuple[Refusal, Rejected]:
     *row, offset = rows[0]
     refusal = _refusal(row)
     place = TopicPartition(REJECTED, partition_of(bytes.fromhex(refusal.id), node.log.partitions(REJECTED)))
-    found = await node.log.fetch({place: _int(offset)}, max_records=1, wait_s=0.0)
+    found = await node.log.fetch({place: integer(offset)}, max_records=1, wait_s=0.0)
     return refusal, rejections.decode(found[place][0].value)
 
 
@@ -436,9 +437,3 @@ def _partner(connection: Connection) -> Partner:
 
 def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"ClickHouse gave {value!r} where an integer is kept")
-    return value

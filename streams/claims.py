@@ -12,6 +12,7 @@ from schemas.types import Instant, identity
 from streams.links import Candidate, Claim
 from streams.ports import TableStore
 from streams.projections.cdrs import CdrColumns
+from streams.values import text
 
 Key = tuple[str, str, str]
 """The party, the CDR's id (lowered), its own key in the log."""
@@ -91,7 +92,7 @@ class Claims:
         for row in await self._store.query(_ORIGINALS, {"originals": wanted}):
             *_, session_id, credit = row
             key = _key(row)
-            found[key[:2]] = Original(key, not _text(session_id) and not credit)
+            found[key[:2]] = Original(key, not text(session_id) and not credit)
         return found
 
     async def ledger(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Row]:
@@ -100,7 +101,7 @@ class Claims:
         if not wanted:
             return {}
         rows = await self._store.query(_LEDGER, {"keys": wanted})
-        return {(_text(party), _text(own_key)): _row.decode(cast("bytes", doc)) for party, own_key, doc in rows}
+        return {(text(party), text(own_key)): _row.decode(cast("bytes", doc)) for party, own_key, doc in rows}
 
     async def candidates(self, orphans: Sequence[Claimed]) -> dict[tuple[str, str], list[Candidate]]:
         """Return the Sessions at the places of the CDRs that overlap one of them, by party and Location."""
@@ -112,7 +113,7 @@ class Claims:
         places = list({claim[:2]: None for claim in claims})
         found: dict[tuple[str, str], list[Candidate]] = {}
         for row in await self._store.query(_CANDIDATES, {"claims": claims, "places": places}):
-            party, session_id, contract_id, token_uid, location_id, evse_uid = map(_text, row[:6])
+            party, session_id, contract_id, token_uid, location_id, evse_uid = map(text, row[:6])
             start, end = row[6:]
             candidate = Candidate(
                 session_id=session_id,
@@ -140,18 +141,18 @@ class Claims:
     async def waiting(self, limit: int) -> list[tuple[Key, str]]:
         """Return the newest credits whose CDR is not here, with its id."""
         rows = await self._store.query(_WAITING, {"limit": limit})
-        return [((_text(party), _text(cdr_id), _text(own_key)), _text(of)) for party, of, cdr_id, own_key in rows]
+        return [((text(party), text(cdr_id), text(own_key)), text(of)) for party, of, cdr_id, own_key in rows]
 
     async def places(self) -> list[tuple[str, str]]:
         """Return party and Location of every CDR that has no Session yet."""
-        return [(_text(party), _text(place)) for party, place in await self._store.query(_PLACES)]
+        return [(text(party), text(place)) for party, place in await self._store.query(_PLACES)]
 
     async def doubted(self, doubts: Mapping[Key, Doubt]) -> set[bytes]:
         """Return the ids of the doubts that were said already: a log is endless, and need not hear them again."""
         if not doubts:
             return set()
         keys = [(key[0], doubt.cdr_id) for key, doubt in doubts.items()]
-        return {bytes.fromhex(_text(event_id)) for (event_id,) in await self._store.query(_DOUBTED, {"keys": keys})}
+        return {bytes.fromhex(text(event_id)) for (event_id,) in await self._store.query(_DOUBTED, {"keys": keys})}
 
 
 def _claim(row: Sequence[object]) -> Claimed:
@@ -159,13 +160,13 @@ def _claim(row: Sequence[object]) -> Claimed:
     cdr = _billed.decode(cast("bytes", doc))
     token = cdr.cdr_token or _Token()
     claim = Claim(
-        party=_text(party),
+        party=text(party),
         cdr_id=cdr.id,
-        own_key=_text(own_key),
+        own_key=text(own_key),
         contract_id=token.contract_id,
         token_uid=token.uid,
-        location_id=_text(location_id),
-        evse_uid=_text(evse_uid),
+        location_id=text(location_id),
+        evse_uid=text(evse_uid),
         start=cast("Instant", start),
         end=cast("Instant", end),
         currency=cdr.currency,
@@ -173,18 +174,14 @@ def _claim(row: Sequence[object]) -> Claimed:
         taxes=cdr.taxes,
         energy_kwh=cdr.total_energy,
         received_at=cast("Instant", first_seen),
-        addressed_to=_text(addressed_to),
+        addressed_to=text(addressed_to),
         credit_of=cdr.credit_reference_id if credit else None,
     )
-    return Claimed(claim, _text(session_id), bool(credit), _text(reference))
+    return Claimed(claim, text(session_id), bool(credit), text(reference))
 
 
 def _key(row: Sequence[Any]) -> Key:
-    return _text(row[0]), _text(row[1]), _text(row[2])
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return text(row[0]), text(row[1]), text(row[2])
 
 
 _KEYS: Final = "{keys:Array(Tuple(String, String, String))}"

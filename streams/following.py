@@ -12,6 +12,7 @@ from schemas.types import Instant
 from streams.generations import Reached
 from streams.ports import Clock, EventLog, LogUnavailable, StoreUnavailable, TableStore, TopicPartition
 from streams.progress import Progress
+from streams.values import integer, text
 
 IDLE_S: Final = 1.0
 """About how old positions may be while nobody waits for one."""
@@ -61,8 +62,8 @@ class Following:
         found: dict[str, dict[TopicPartition, Reached]] = {name: {} for name in self._projections}
         rows = await self._store.query(_POSITIONS, {"epoch": self._log.epoch, "log_id": self._log_id})
         for of, where, partition, offset, received_at in rows:
-            if (projection := _text(of)) in found:
-                found[projection][TopicPartition(_text(where), _int(partition))] = Reached(_int(offset), _int(received_at))
+            if (projection := text(of)) in found:
+                found[projection][TopicPartition(text(where), integer(partition))] = Reached(integer(offset), integer(received_at))
         for name, topics in self._projections.items():
             own = {lane: end for lane, end in ends.items() if lane.topic in topics}
             # A lane in which nothing was ever folded has no row; it still has its place in what is complete.
@@ -85,13 +86,3 @@ class Following:
                 await asyncio.sleep(self._idle_s)
             await asyncio.sleep(min(BUSY_S, self._idle_s))
             await self.progress.wanted(self._idle_s)
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"ClickHouse gave {value!r} where an integer is kept")
-    return value

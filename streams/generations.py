@@ -11,6 +11,7 @@ from schemas.types import Instant
 from streams import tables
 from streams.ports import TableStore, TopicPartition
 from streams.projection import Projection, Table, row_version
+from streams.values import integer, text
 
 AnyProjection = Projection[Any]
 FINDING_SUFFIX: Final = "_findings"
@@ -73,7 +74,7 @@ class Generations:
             return None
         generation = Generation(projection.name, found[1])
         rows = await self._store.query("SELECT name, as_select FROM system.tables WHERE database = currentDatabase()")
-        there = {_text(name): _text(select) for name, select in rows}
+        there = {text(name): text(select) for name, select in rows}
         for table in tables_of(projection):
             name = tables.physical(table, generation.suffix)
             if name not in there:
@@ -99,7 +100,7 @@ class Generations:
                 "SELECT max(generation) FROM positions WHERE projection_name = {projection:String}",
                 {"projection": projection.name},
             )
-            number = max(found[1] if found else 0, _int(left)) + 1
+            number = max(found[1] if found else 0, integer(left)) + 1
         generation = Generation(projection.name, number)
         for table in tables_of(projection):
             await self._store.command(tables.drop(table, generation.suffix))
@@ -145,7 +146,7 @@ class Generations:
             {"projection": generation.projection, "generation": generation.number, "epoch": self._epoch},
         )
         return {
-            TopicPartition(_text(topic), _int(partition)): Reached(_int(offset), _int(received_at))
+            TopicPartition(text(topic), integer(partition)): Reached(integer(offset), integer(received_at))
             for topic, partition, offset, received_at in rows
         }
 
@@ -196,14 +197,4 @@ class Generations:
         rows = await self._store.query(
             "SELECT fold, generation, log_id FROM generations WHERE projection_name = {projection:String}", {"projection": name}
         )
-        return (_text(rows[0][0]), _int(rows[0][1]), _text(rows[0][2])) if rows else None
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"ClickHouse gave {value!r} where an integer is kept")
-    return value
+        return (text(rows[0][0]), integer(rows[0][1]), text(rows[0][2])) if rows else None

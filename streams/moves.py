@@ -10,6 +10,7 @@ from streams import tables
 from streams.generations import AnyProjection, Generation, tables_of
 from streams.ports import TableStore
 from streams.projection import Table
+from streams.values import integer, shown
 
 SHOWN: Final = 5
 """How many rows of each table are shown."""
@@ -54,7 +55,7 @@ async def moves(store: TableStore, projection: AnyProjection, old: Generation, n
         ((changed, added, gone),) = await store.query(_COUNTS.format(rows=_differing(table, old, new)))
         if changed or added or gone:
             examples = await _examples(store, table, old, new)
-            found.append(Moves(table.name, _int(changed), _int(added), _int(gone), tuple(examples)))
+            found.append(Moves(table.name, integer(changed), integer(added), integer(gone), tuple(examples)))
     return found
 
 
@@ -82,7 +83,7 @@ async def _examples(store: TableStore, table: Table, old: Generation, new: Gener
     rows = await store.query(
         f"SELECT {keys}, sides, cityHash64({keys}) FROM ({_differing(table, old, new)}) ORDER BY {keys} LIMIT {SHOWN}"
     )
-    places = [_int(row[-1]) for row in rows]
+    places = [integer(row[-1]) for row in rows]
     texts = ", ".join(f"toString({name})" for name in names)
     both: list[dict[int, tuple[object, ...]]] = []
     for generation in (old, new):
@@ -91,14 +92,14 @@ async def _examples(store: TableStore, table: Table, old: Generation, new: Gener
             f" WHERE cityHash64({keys}) IN {{places:Array(UInt64)}}",
             {"places": places},
         )
-        both.append({_int(row[0]): row[1:] for row in found})
+        both.append({integer(row[0]): row[1:] for row in found})
     result = []
     for *key, sides, place in rows:
-        before, after = (dict(zip(names, map(_text, side.get(_int(place), ())), strict=False)) for side in both)
+        before, after = (dict(zip(names, map(_text, side.get(integer(place), ())), strict=False)) for side in both)
         changes = [
             change for name in names if name not in table.order_by for change in _changes(name, before.get(name), after.get(name))
         ]
-        result.append(Move(tuple(_text(part) or "" for part in key), _KINDS[_int(sides)], tuple(changes)))
+        result.append(Move(tuple(_text(part) or "" for part in key), _KINDS[integer(sides)], tuple(changes)))
     return result
 
 
@@ -155,15 +156,4 @@ def _short(text: str | None) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    if not isinstance(value, bytes):
-        return None if value is None else str(value)
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.hex()
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"ClickHouse gave {value!r} where an integer is kept")
-    return value
+    return None if value is None else shown(value)

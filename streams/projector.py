@@ -39,6 +39,7 @@ from streams.ports import (
 )
 from streams.projection import Key, Recorded, Table, row_version
 from streams.topics import REJECTED
+from streams.values import octets, text
 
 ROUND_RECORDS: Final = 10_000
 ROUND_WAIT_S: Final = 0.2
@@ -332,8 +333,8 @@ class Projector:
             some = missing[first : first + LOAD_KEYS]
             wanted: list[object] = list(some) if width > 1 else [key[0] for key in some]
             for row in await self._store.query(work.load, {"keys": wanted}):
-                states[tuple([_string(part) for part in row[:width]])] = _Stored(
-                    _bytes(row[width]), _bytes(row[width + 1]), int(str(row[width + 2]))
+                states[tuple([text(part) for part in row[:width]])] = _Stored(
+                    octets(row[width]), octets(row[width + 1]), int(str(row[width + 2]))
                 )
         return states
 
@@ -574,7 +575,7 @@ def _fold_all(wanted: _Wanted, loaded: Mapping[Key, _Stored]) -> _Folded:
             values = row_of(key, state)
             current.add(values, source, newest)
             kept[key] = _Kept(state, newest)
-            stored[key] = _Stored(_bytes(values[doc_at]), _bytes(values[state_at]), newest)
+            stored[key] = _Stored(octets(values[doc_at]), octets(values[state_at]), newest)
     blocks = [rows.block(tables.physical(rows.table, work.generation.suffix), projection.name) for rows in facts.values()]
     return _Folded(blocks, current.block(work.source, projection.name)._replace(state=True), kept, stored, bad)
 
@@ -625,13 +626,3 @@ def _dead_letter(bad: _Bad, clock: Clock) -> Entry:
         record=LogPosition(record.topic, record.partition, record.offset),
     )
     return Entry(REJECTED, rejected_id, rejections.encode(rejected))
-
-
-def _string(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _bytes(value: object) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    raise TypeError(f"ClickHouse gave {type(value).__name__} where bytes are kept")

@@ -9,6 +9,7 @@ from streams import tables
 from streams.generations import AnyProjection, Generation, tables_of
 from streams.ports import EventLog, TableStore, TopicPartition
 from streams.projection import OFFSET_MASK, Table
+from streams.values import shown
 
 SHOWN: Final = 20
 
@@ -47,7 +48,7 @@ async def compare(
         for row in rows:
             *key, sides = row
             kind = {1: "missing", 2: "surplus"}.get(int(str(sides)), "different")
-            differences.append(Difference(table.name, tuple(_shown(part) for part in key), kind))
+            differences.append(Difference(table.name, tuple(shown(part) for part in key), kind))
     return differences
 
 
@@ -71,12 +72,3 @@ GROUP BY {keys}
 HAVING max(later) = 0 AND (sides != 3 OR min(content) != max(content))
 ORDER BY {keys}
 LIMIT {{shown:UInt32}}"""
-
-
-def _shown(part: object) -> str:
-    if not isinstance(part, bytes):
-        return str(part)
-    try:
-        return part.decode()
-    except UnicodeDecodeError:
-        return part.hex()

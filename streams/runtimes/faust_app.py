@@ -285,8 +285,8 @@ class Group:
     @property
     def failed(self) -> BaseException | None:
         """What ended Faust's own services, None while they run."""
-        crash = getattr(self._app, "_crash_reason", None) or getattr(self._app, "crash_reason", None)
-        return crash if isinstance(crash, BaseException) else None
+        reason: BaseException | None = self._app.crash_reason
+        return reason
 
     @property
     def _consumer(self) -> Batches:
