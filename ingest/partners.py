@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ingest import auth
 from ingest.errors import InvalidPartner, PartnerConflict, UnknownPartner
+from ingest.secrets import Sealer
 from schemas import envelope as envelopes
 from schemas.events import Envelope
 from schemas.ocpi.interface import interface
@@ -21,6 +22,8 @@ from schemas.party import (
     TYPES,
     Client,
     ClientReplaced,
+    Encoding,
+    Endpoint,
     PartnerAdded,
     PartnerEvent,
     PartnerRemoved,
@@ -50,6 +53,13 @@ class Connection(Struct, frozen=True):
     allowed: tuple[str, ...]
     added_at: Instant
     parties: frozenset[str]
+    endpoints: tuple[Endpoint, ...] = ()
+    """What the partner offers, as it said when it was registered; empty where an operator added it."""
+    versions_url: str = ""
+    outbound: bytes = b""
+    """The token that it gave us, encrypted: see `PartnerRegistry.token_for`; b"" where it gave none."""
+    encoding: Encoding = "raw"
+    """How it wants that token."""
 
     @property
     def owner(self) -> str:
@@ -175,9 +185,11 @@ class PartnerRegistry:
     Whatever was added or removed here, or by another process on the same log, holds for the next request.
     """
 
-    def __init__(self, log: EventLog, pepper: bytes, clock: Clock) -> None:
+    def __init__(self, log: EventLog, pepper: bytes, clock: Clock, key: bytes = b"") -> None:
+        """`key` encrypts what partners give us; without one it hangs on the pepper."""
         self._log = log
         self._pepper = pepper
+        self._sealer = Sealer(pepper, key)
         self._clock = clock
         self._partners = Partners()
         self._next = 0
@@ -194,6 +206,11 @@ class PartnerRegistry:
     def get(self, name: str) -> Connection | None:
         """Return the connection of that name."""
         return self._partners.connections.get(name)
+
+    def token_for(self, name: str) -> str | None:
+        """Return the token to present to the partner, None where it gave none; raises UnsafeSecrets where the key is another."""
+        connection = self._partners.connections.get(name)
+        return self._sealer.open(name, connection.outbound) if connection is not None and connection.outbound else None
 
     def clients(self) -> Sequence[Client]:
         """Return every party that is a client of ours or of a hub, as it now is, the one that came first in front."""

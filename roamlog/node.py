@@ -179,7 +179,7 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
         if not folder.run.has_log:
             folder.run.has_log = True
             folder.save()
-        registry = PartnerRegistry(log, keys.pepper, clock)
+        registry = PartnerRegistry(log, keys.pepper, clock, keys.key)
         await registry.catch_up()
         yield Node(
             settings=settings,

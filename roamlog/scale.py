@@ -77,8 +77,8 @@ class Shared:
         self.clock = clock
         self.projections: Sequence[AnyProjection] = projections()
         self.topics = {projection.name: projection.topics for projection in self.projections}
-        self.secrets = Secrets(settings.pepper.encode(), settings.operator_token)
-        self.registry = PartnerRegistry(log, self.secrets.pepper, clock)
+        self.secrets = Secrets(settings.pepper.encode(), settings.operator_token, settings.partner_key.encode())
+        self.registry = PartnerRegistry(log, self.secrets.pepper, clock, self.secrets.key)
         self.following = Following(log, log.log_id, store, self.topics, clock)
 
     def house(self, public_url: str) -> House:
@@ -166,7 +166,7 @@ def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT
         log = await KafkaLog.open(cluster_of(settings))
         try:
             clock = SystemClock()
-            registry = PartnerRegistry(log, settings.pepper.encode(), clock)
+            registry = PartnerRegistry(log, settings.pepper.encode(), clock, settings.partner_key.encode())
             await registry.catch_up()
             # Operations on partners need no more of a node than its registry.
             return await operation.run(

@@ -123,6 +123,18 @@ class Settings(BaseSettings):
         ge=MIB,
         examples=["bytes, at least 1048576"],
     )
+    allow_private_partners: bool = Field(
+        False,
+        description="1 lets partners be at private addresses and without TLS (http), as on a test bench",
+        examples=["0 or 1"],
+    )
+    partner_timeout_s: float = Field(
+        30.0,
+        description="seconds that a partner which we call may say nothing; the whole of an answer may take four times as long",
+        gt=0,
+        le=600,
+        examples=["seconds, above 0 to 600"],
+    )
     projector: Literal["running", "paused"] = Field(
         "running", description="paused takes pushes and folds nothing, for measurements", examples=["running or paused"]
     )
@@ -199,6 +211,12 @@ class Scale(Settings):
         repr=False,
     )
 
+    partner_key: Annotated[str, BeforeValidator(_secret)] = Field(
+        "",
+        description="the secret that partners' tokens are encrypted with, the same in every process; else it is made of the pepper",
+        examples=[f"at least {SECRET_CHARACTERS} characters that nobody guesses"],
+        repr=False,
+    )
 
 class Setting(NamedTuple):
     """A row of the table of settings."""

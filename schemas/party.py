@@ -27,6 +27,21 @@ class PartyRole(Struct, frozen=True):
         return party_of(self.country_code, self.party_id)
 
 
+EndpointRole = Literal["SENDER", "RECEIVER", ""]
+
+
+class Endpoint(Struct, frozen=True):
+    """Where a partner offers a module (OCPI 2.2.1 version_information_endpoint, Endpoint class); before 2.2 it has no role."""
+
+    identifier: str
+    role: EndpointRole
+    url: str
+
+
+Encoding = Literal["raw", "base64"]
+"""How a token stands in the Authorization header: itself (2.0, 2.1.1 and many others), or in Base64."""
+
+
 class PartnerAdded(Struct, frozen=True, tag="partner.added"):
     """A connection was opened to a partner.
 

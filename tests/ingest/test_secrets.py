@@ -1,6 +1,7 @@
 """The pepper and the operator's token in their file."""
 
 import asyncio
+import json
 import os
 import stat
 from pathlib import Path
@@ -59,3 +60,29 @@ def test_the_operator_is_known_by_the_whole_token() -> None:
     assert not made.is_operator(made.operator_token[:-1])
     assert not made.is_operator("")
     assert not made.is_operator("tökén")
+
+
+def test_a_file_from_before_gets_a_key_and_keeps_the_rest(tmp_path: Path) -> None:
+    first = secrets.of_folder(tmp_path)
+    path = tmp_path / "secrets.json"
+    fields = json.loads(path.read_text())
+    del fields["key"]
+    path.write_text(json.dumps(fields))
+    found = secrets.of_folder(tmp_path)
+    assert (found.pepper, found.operator_token) == (first.pepper, first.operator_token)
+    assert len(found.key) == 32
+    assert found.key != first.key
+    assert secrets.of_folder(tmp_path) == found
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["secrets.json"]
+
+
+def test_a_partners_token_opens_with_its_key_and_under_its_name_only() -> None:
+    sealer = secrets.Sealer(b"pepper", b"key")
+    sealed = sealer.seal("tnm", "t0psecret")
+    assert b"t0psecret" not in sealed
+    assert sealed != sealer.seal("tnm", "t0psecret")
+    assert secrets.Sealer(b"other", b"key").open("tnm", sealed) == "t0psecret"
+    for other, name, text in ((sealer, "slb", sealed), (secrets.Sealer(b"pepper"), "tnm", sealed), (sealer, "tnm", sealed[:-1])):
+        with pytest.raises(UnsafeSecrets, match="was encrypted with another key"):
+            other.open(name, text)
