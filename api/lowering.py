@@ -1,6 +1,8 @@
 """Canonical documents in a reader's version: with what stands beside them, without what it cannot say, and every loss counted."""
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -70,14 +72,15 @@ class Lowering:
         """
         besides = await self._besides(spoken, module, documents, at)
         bodies: list[bytes] = []
+        kinds: Counter[str] = Counter()
         for number, document in enumerate(documents, 1):
             lowered = spoken.dialect.lower(module, document, beside=besides[number - 1] if besides else NOTHING_BESIDE)
-            if lowered.losses or lowered.withheld is not None:
-                self._count(lowered, spoken, module, reader)
+            kinds.update(_lost(lowered))
             if lowered.withheld is None:
                 bodies.append(lowered.body)
             if number % LOWERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._count(kinds, spoken, module, reader)
         return bodies
 
     async def one(
@@ -87,19 +90,14 @@ class Lowering:
         besides = await self._besides(spoken, module, [document], at, party)
         beside = besides[0] if besides else NOTHING_BESIDE
         lowered = spoken.dialect.lower(module, document, level=level, beside=beside)
-        if lowered.losses or lowered.withheld is not None:
-            self._count(lowered, spoken, module, reader)
+        self._count(Counter(_lost(lowered)), spoken, module, reader)
         if lowered.withheld is not None:
             raise missing(lowered.withheld, CODES.get(module, Status.INVALID_PARAMETERS))
         return lowered.body
 
-    def _count(self, lowered: Lowered, spoken: Spoken, module: Module, reader: Reader) -> None:
-        of = (reader.name, module.value, spoken.dialect.version)
-        if lowered.withheld is not None:
-            self._metrics.count(LOSSES, *of, "withheld")
-            return
-        for loss in lowered.losses:
-            self._metrics.count(LOSSES, *of, loss.kind)
+    def _count(self, kinds: Mapping[str, int], spoken: Spoken, module: Module, reader: Reader) -> None:
+        for kind, times in kinds.items():
+            self._metrics.count(LOSSES, reader.name, module.value, spoken.dialect.version, kind, by=times)
 
     async def _besides(
         self, spoken: Spoken, module: Module, documents: Sequence[bytes], at: Instant, party: str = ""
@@ -124,11 +122,16 @@ class Lowering:
         return [Beside(location=found.get(key), tariffs=tariffs.get(key, {}), now=at) for key in keys]
 
     async def _tariffs(self, documents: Sequence[tuple[str, bytes]]) -> list[Mapping[str, bytes]]:
-        """Return the Tariffs that each Location, EVSE or Connector names, by their lowered ids."""
+        """Return the Tariffs among which a Connector of each Location, EVSE or Connector may choose, by their lowered ids."""
         named = [_named(party, document) for party, document in documents]
         keys = list(dict.fromkeys(key for keys in named for key in keys))
         found = await self._lookup.documents(Module.TARIFFS, keys) if keys else {}
         return [{key[1]: found[key] for key in keys if key in found} for keys in named]
+
+
+def _lost(lowered: Lowered) -> list[str]:
+    """Return the kind of each loss; what is withheld is lost as one."""
+    return [loss.kind for loss in lowered.losses] if lowered.withheld is None else ["withheld"]
 
 
 class _Owned(Struct, frozen=True):
@@ -175,7 +178,13 @@ def _place(module: Module, document: bytes) -> Key:
     return party_of(cdr.country_code, cdr.party_id), identity(cdr.cdr_location.id)
 
 
+# Most Connectors have one Tariff, and it is the one that is given; the texts between the brackets are ids, without any.
+_SEVERAL: Final = re.compile(rb'"tariff_ids"\s*:\s*\[[^\]]*,')
+
+
 def _named(party: str, document: bytes) -> list[Key]:
+    if _SEVERAL.search(document) is None:
+        return []
     place = _location.decode(document)
     owner = party_of(place.country_code, place.party_id) if place.country_code else party
     connectors: Iterable[_Connector] = (

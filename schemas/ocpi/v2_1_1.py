@@ -77,7 +77,7 @@ class Objects211(Objects):
         }
         self.lift_clean = {"Session": self.lift_clean_session}
         # A page of Sessions has few places, and one place costs as much as the Session around it.
-        self._remembered_place = lru_cache(maxsize=256)(self._place_text)
+        self._remembered_place = lru_cache(maxsize=2048)(self._place_text)
         self._location_member = f'"{self.prefix}location"'.encode()
 
     # What 2.0 has in another way.
@@ -831,7 +831,7 @@ _place: Final = msgspec.json.Decoder(_Place)
 _text: Final = msgspec.json.Decoder(str)
 _generic: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(float_hook=Decimal)
 _exact: Final = Context(prec=120)
-_REMEMBERED_BYTES: Final = 32 * 1024
+_REMEMBERED_BYTES: Final = 16 * 1024
 
 _NULL: Final = Raw(b"null")
 _PLACE_IDS: Final = ("location_id", "evse_uid", "connector_id")
