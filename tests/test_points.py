@@ -17,7 +17,7 @@ from versions import LATER, OLDER, VERSIONS, in_version, sample
 from ingest.partners import party_roles
 from streams.ports import TableStore
 
-POINTS: Final = {1, 2, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 40}
+POINTS: Final = {1, 2, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 38, 39, 40}
 """Those that concern locations, sessions, cdrs, tariffs and tokens; each has a test that is marked with it."""
 
 EVER: Final = "date_from=2020-01-01T00:00:00Z"
@@ -511,6 +511,69 @@ async def test_the_start_moves_once_and_a_session_without_cost_is_not_free(home:
     assert "total_cost" not in unknown.data
     assert re.search(rb'"total_cost": ?{"%b": ?0\.00[,}]' % net.encode(), nothing.body)
     assert await with_cost(home) == 1
+
+
+@pytest.mark.point(38)
+@later
+async def test_a_broadcast_is_the_owners_by_its_path_and_answered_to_the_hub(home: House) -> None:
+    """Broadcast receive: FROM is the hub, the path names the original CPO; the ownership check passes on the path, and the answer's
+    TO is the hub. Source: OCPI 2.2.1 transport_and_format, Broadcast Push and message routing headers.
+    """
+    await home.connect("hub", "DE*HUB", "HUB")
+    broadcast = {**routing("from", "DE", "HUB"), **routing("to", "ZZ", "RML")}
+    body = own(home, "Location", LOCATION | {"country_code": "SE", "party_id": "NEW", "id": "L1"})
+    url = f"{home.receiver}/locations/SE/NEW/L1"
+    refused = await home.ask("PUT", url, token="hub", body=body, headers=broadcast)
+    assert refused.code != 1000  # a hub writes for whom it has told of
+    client = {"party_id": "NEW", "country_code": "SE", "role": "CPO", "status": "CONNECTED", "last_updated": "2026-09-20T10:00:00Z"}
+    assert (await home.ask("PUT", f"{home.receiver}/hubclientinfo/SE/NEW", token="hub", body=client)).code == 1000
+    taken = await home.ask("PUT", url, token="hub", body=body, headers=broadcast)
+    assert taken.code == 1000
+    for answer in (refused, taken):
+        assert routed(answer) == {**routing("to", "DE", "HUB"), **routing("from", "ZZ", "RML")}
+    await home.fold()
+    read = await home.get(url, "hub", broadcast)
+    assert (read.data, routed(read)) == (body, routed(taken))
+    # The hub is not the owner: what says so in its body is refused, and a path of the hub's own is another object.
+    mine = body | {"country_code": "DE", "party_id": "HUB"}
+    assert (await home.ask("PUT", url, token="hub", body=mine, headers=broadcast)).code == 2001
+
+
+@pytest.mark.point(39)
+@later
+async def test_message_ids_and_routing_headers_come_back_where_there_are_any(home: House) -> None:
+    """A leg through a hub has an X-Request-ID of its own and the X-Correlation-ID of the whole way, and last_updated is unchanged;
+    versions, credentials and hubclientinfo carry no OCPI-to and OCPI-from headers. Source: OCPI 2.2.1 transport_and_format, unique
+    message ids, Timestamps and Objects send via Hubs, message routing headers.
+    """
+    await home.connect("hub", "DE*HUB", "HUB")
+    client = {"party_id": "NEW", "country_code": "SE", "role": "CPO", "status": "CONNECTED", "last_updated": "2026-09-20T10:00:00Z"}
+    sides = {**routing("from", "DE", "HUB"), **routing("to", "ZZ", "RML")}
+
+    async def ask(method: str, url: str, leg: str, body: Any = None) -> Reply:
+        ids = {"x-request-id": leg, "x-correlation-id": "whole-way"}
+        reply = await home.ask(method, url, token="hub", body=body, headers={**sides, **ids})
+        assert (reply.headers["x-request-id"], reply.headers["x-correlation-id"]) == (leg, "whole-way")
+        return reply
+
+    told = await ask("PUT", f"{home.receiver}/hubclientinfo/SE/NEW", "leg-0", client)
+    assert (told.code, routed(told)) == (1000, {})
+    for unrouted in ("/ocpi/versions", f"/ocpi/{home.version}", f"{home.receiver}/hubclientinfo/SE/NEW"):
+        assert routed(await ask("GET", unrouted, "leg-1")) == {}, unrouted
+    old = own(home, "Session", session("S1", country_code="SE", party_id="NEW", last_updated="2026-01-02T03:04:05Z"))
+    url = f"{home.receiver}/sessions/SE/NEW/S1"
+    assert routed(await ask("PUT", url, "leg-2", old)) == {**routing("to", "DE", "HUB"), **routing("from", "ZZ", "RML")}
+    await home.fold()
+    assert (await ask("GET", url, "leg-3")).data["last_updated"] == "2026-01-02T03:04:05Z"
+
+
+def routing(side: str, country_code: str, party_id: str) -> dict[str, str]:
+    return {f"ocpi-{side}-country-code": country_code, f"ocpi-{side}-party-id": party_id}
+
+
+def routed(reply: Reply) -> dict[str, str]:
+    """Return the routing headers of an answer."""
+    return {name: value for name, value in reply.headers.items() if name.startswith("ocpi-")}
 
 
 @pytest.mark.point(40)
