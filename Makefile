@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench kill-test lock clean
+.PHONY: help demo serve test check bench kill-test chaos lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ bench: $(READY) ## every benchmark beside its peers; figures to benchmarks/resul
 
 kill-test: $(READY) ## kill -9 and SIGTERM of serve at 50 random moments under load (the tests do 5)
 	@ROAMLOG_KILLS=50 $(RUN)/python -m pytest tests/system/test_kill.py -s
+
+chaos: $(READY) ## faults of every process at scale, the broker and connections under load, 15 minutes at most (the tests do 12)
+	@$(RUN)/python tests/support/chaos.py
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	@$(RUN)/python -m pip install --quiet uv

@@ -15,9 +15,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -39,11 +40,18 @@ _POM: Final = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersi
 
 
 class Broker:
-    """A broker in a folder; it keeps its port and its data over restarts."""
+    """A broker in a folder; it keeps its port and its data over restarts.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    `settings` go over those of server.properties, and `file_bytes` is how long it may make a file, for a disk that is full.
+    """
+
+    def __init__(
+        self, folder: Path, port: int, settings: Mapping[str, str] = MappingProxyType({}), file_bytes: int | None = None
+    ) -> None:
         self.folder = folder
         self.port = port
+        self.settings = settings
+        self.file_bytes = file_bytes
         self.address = f"127.0.0.1:{port}"
 
     @property
@@ -57,8 +65,9 @@ class Broker:
         self._prepare()
         # By a shell that ends at once: the broker outlives the process of the test that asked for it first.
         command = shlex.join([*self._java("-Xms192m", "-Xmx384m"), "kafka.Kafka", str(self._properties)])
+        limit = "" if self.file_bytes is None else f"ulimit -f {self.file_bytes // 512}; "  # in blocks of 512 bytes (POSIX)
         started = subprocess.run(
-            ["sh", "-c", f"{command} >> broker.log 2>&1 < /dev/null & echo $!"],
+            ["sh", "-c", f"{limit}{command} >> broker.log 2>&1 < /dev/null & echo $!"],
             cwd=self.folder,
             start_new_session=True,
             stdout=subprocess.PIPE,
@@ -93,29 +102,26 @@ class Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "data" / "meta.properties").exists():
             return
-        self._properties.write_text(
-            "\n".join(
-                (
-                    "process.roles=broker,controller",
-                    "node.id=1",
-                    f"controller.quorum.voters=1@127.0.0.1:{self.port + 1}",
-                    f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.port + 1}",
-                    f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
-                    "controller.listener.names=CONTROLLER",
-                    "inter.broker.listener.name=PLAINTEXT",
-                    f"log.dirs={self.folder}/data",
-                    "auto.create.topics.enable=false",
-                    "offsets.topic.num.partitions=4",
-                    "offsets.topic.replication.factor=1",
-                    "transaction.state.log.replication.factor=1",
-                    "transaction.state.log.min.isr=1",
-                    "share.coordinator.state.topic.replication.factor=1",
-                    "group.initial.rebalance.delay.ms=0",
-                    "log.index.size.max.bytes=65536",  # else thousands of small logs claim ten MiB each
-                    "",
-                )
-            )
-        )
+        listening = f"PLAINTEXT://127.0.0.1:{self.port}"
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.port + 1}",
+            "listeners": f"{listening},CONTROLLER://127.0.0.1:{self.port + 1}",
+            "advertised.listeners": listening,
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "log.dirs": f"{self.folder}/data",
+            "auto.create.topics.enable": "false",
+            "offsets.topic.num.partitions": "4",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "log.index.size.max.bytes": "65536",  # else thousands of small logs claim ten MiB each
+        }
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in (settings | dict(self.settings)).items()))
         told = subprocess.run(
             [*self._java(), "kafka.tools.StorageTool", "random-uuid"], capture_output=True, text=True, check=True, timeout=120
         )
@@ -145,7 +151,7 @@ def of_this_run(folder: Path) -> str:
     with _alone(folder / "broker.lock"):
         if (there := _running(folder)) is not None:
             return there.address
-        _libraries()
+        libraries()
         for last in (False, False, True):
             port = free_pair()
             broker = Broker(folder / f"broker-{port}", port)
@@ -173,7 +179,7 @@ def missing(reason: str) -> None:
     pytest.skip(f"needs a Kafka broker: {reason}")
 
 
-def _libraries() -> None:
+def libraries() -> None:
     for program in ("java", "mvn"):
         if LIBRARIES.exists() and program == "mvn":
             continue
