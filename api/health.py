@@ -34,7 +34,11 @@ class Readiness(BaseModel):
     """Whether the tables are near enough to the log to be served."""
 
     ready: bool
-    waiting_for: list[str] = Field(description="the projections that are more than a minute behind")
+    waiting_for: list[str] = Field(
+        description="the projections that are more than a minute behind; log where it cannot be read, group where a worker has "
+        "not taken over its partitions yet"
+    )
+    lagging: list[str] = Field(default_factory=list, description="the topics of which those projections lack records")
     lanes: list[Lane]
 
 
@@ -55,21 +59,25 @@ class Ready:
         ends = {topic: await self._log.end(topic) for topics in self._projections.values() for topic in topics}
         lanes: list[Lane] = []
         waiting: list[str] = []
+        lagging: list[str] = []
         for name, topics in self._projections.items():
             for topic in topics:
                 own = [self._lane(name, topic, partition, end) for partition, end in sorted(ends[topic].items())]
                 lanes += own
                 behind = self._clock.now() - self._positions.complete_until(name, topic)
-                if behind > BEHIND_US and any(lane.lag for lane in own) and name not in waiting:
-                    waiting.append(name)
-        return Readiness(ready=not waiting, waiting_for=waiting, lanes=lanes)
+                if behind > BEHIND_US and any(lane.lag for lane in own):
+                    waiting += [name] if name not in waiting else []
+                    lagging += [topic] if topic not in lagging else []
+        return Readiness(ready=not waiting, waiting_for=waiting, lagging=lagging, lanes=lanes)
 
     def _lane(self, projection: str, topic: str, partition: int, end: int) -> Lane:
         folded = self._positions.folded(projection, TopicPartition(topic, partition))
         return Lane(projection=projection, topic=topic, partition=partition, folded=folded, end=end, lag=max(end - folded, 0))
 
 
-def router(ready: Ready, metrics: CollectorRegistry, operator: Callable[[Request], Awaitable[None]]) -> APIRouter:
+def router(
+    ready: Callable[[], Awaitable[Readiness]], metrics: CollectorRegistry, operator: Callable[[Request], Awaitable[None]]
+) -> APIRouter:
     """Return /health and /ready, open to all, and /metrics, for whom `operator` lets pass."""
     router = APIRouter(tags=["operation"])
 

@@ -26,18 +26,22 @@ from roamlog.listen import Server as HttpServer
 from roamlog.listen import bound, expire, many_files, server_of, thrifty, unbound, url_of
 from roamlog.operations import Operation, failure_of
 from roamlog.settings import Scale
+from roamlog.worker_app import OwnReady, worker_app
 from schemas.ocpi.discovery import discover
 from streams.catalogue import projections
 from streams.clock import SystemClock
 from streams.errors import StopTheLine
 from streams.following import Following
 from streams.generations import AnyProjection
+from streams.lease import while_held
 from streams.logs import kafka
 from streams.logs.kafka import Cluster, KafkaLog
 from streams.logs.lanes import LogMismatch
 from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable, StoreUnavailable
-from streams.runtimes import worker
+from streams.runtimes import linking, worker
+from streams.runtimes.group_lease import GroupLease
+from streams.runtimes.linking import Linking
 from streams.runtimes.worker import NotPrepared, Stuck, Worker
 from streams.stores.clickhouse import ClickHouseStore, Server, StoreError
 
@@ -50,6 +54,9 @@ FoundT = TypeVar("FoundT", bound=Struct)
 STOPS_WITHIN_S: Final = 8.0
 """How long a worker's round may take once the process was asked to stop: ten seconds in all."""
 
+_NO_TABLES: Final = {60, 81}
+"""ClickHouse's ErrorCodes for a table and a database that is not there."""
+
 Part = Literal["ingest", "api"]
 
 
@@ -61,7 +68,7 @@ class Prepared(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What a process says when it is there; `url` is empty where it answers nobody."""
+    """What a process says when it is there."""
 
     part: str
     url: str
@@ -192,7 +199,8 @@ def run_http(settings: Scale, part: Part, started: Callable[[Started], None]) ->
 
 def run_streams(settings: Scale, started: Callable[[Started], None]) -> None:
     """Fold as a worker of the group until SIGTERM or SIGINT. Raises Failure in a sentence."""
-    _run(_streams(settings, started))
+    with bound(settings.host, settings.health_port) as listener:
+        _run(_streams(settings, listener, started))
 
 
 async def _http(settings: Scale, part: Part, listener: socket.socket, started: Callable[[Started], None]) -> None:
@@ -203,10 +211,7 @@ async def _http(settings: Scale, part: Part, listener: socket.socket, started: C
         await shared.following.look()
         house = shared.house(url)
         front = server_of(application(house, url) if part == "ingest" else reading(house, url), settings)
-        try:
-            await front.startup(sockets=[listener])
-        except OSError as fault:
-            raise unbound(settings.host, settings.port, fault) from fault
+        await _listening(front, listener, settings.host, settings.port)
         thrifty()
         started(Started(part, url))
         async with asyncio.TaskGroup() as tasks:
@@ -224,31 +229,48 @@ async def _http(settings: Scale, part: Part, listener: socket.socket, started: C
                     task.cancel()
 
 
-async def _streams(settings: Scale, started: Callable[[Started], None]) -> None:
+async def _streams(settings: Scale, listener: socket.socket, started: Callable[[Started], None]) -> None:
     stop = _stopped_by_signals()
     async with _opened(settings) as shared:
+        metrics, dialects, group = Metrics(), discover(), settings.kafka_prefix + settings.kafka_group
         one = Worker(
             cluster_of(settings),
-            settings.kafka_prefix + settings.kafka_group,
+            group,
             shared.log,
             shared.store,
             shared.projections,
             clock=shared.clock,
-            dialects=discover(),
+            dialects=dialects,
             cache_bytes=settings.state_cache_bytes,
+            metrics=metrics,
         )
+        await one.start()
+        progress = shared.following.progress
+        lease = GroupLease(cluster_of(settings), f"{group}-{linking.LEASE}")
+        links = Linking(shared.log, shared.store, progress, lease, clock=shared.clock, metrics=metrics, dialects=dialects)
+        ready = OwnReady(one, shared.log, progress, shared.clock, shared.topics)
+        front = server_of(worker_app(ready, metrics, shared.secrets.is_operator), settings)
+        await _listening(front, listener, settings.host, settings.health_port)
         thrifty()
-        started(Started("streams", ""))
-        folding = asyncio.create_task(one.run(stop), name="worker")
-        ended = asyncio.create_task(stop.wait())
-        await asyncio.wait({folding, ended}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        _, late = await asyncio.wait({folding}, timeout=STOPS_WITHIN_S)
-        if late:  # it waits for a store that is away; what it had not finished another does again
-            folding.cancel()
-            await asyncio.gather(folding, return_exceptions=True)
-        else:
-            folding.result()
+        started(Started("streams", url_of(listener)))
+        async with asyncio.TaskGroup() as tasks:
+            folding = tasks.create_task(one.run(stop), name="worker")
+            beside = [
+                tasks.create_task(shared.following.run(), name="positions"),
+                tasks.create_task(lease.run(), name="lease"),
+                tasks.create_task(while_held(lease, links), name="links"),
+                tasks.create_task(ready.measure(metrics), name="lag"),
+                tasks.create_task(expire(front, settings.request_s), name="slow requests"),
+            ]
+            serving = tasks.create_task(front.main_loop(), name="server")
+            try:
+                await stop.wait()
+            finally:
+                for task in beside:
+                    task.cancel()
+                await asyncio.wait({folding}, timeout=STOPS_WITHIN_S)
+                folding.cancel()  # it waits for a store that is away; what it had not finished another does again
+                await _shut(front, serving)
 
 
 @contextlib.asynccontextmanager
@@ -262,6 +284,13 @@ async def _opened(settings: Scale) -> AsyncIterator[Shared]:
             await store.close()
     finally:
         await log.close()
+
+
+async def _listening(front: HttpServer, listener: socket.socket, host: str, port: int) -> None:
+    try:
+        await front.startup(sockets=[listener])
+    except OSError as fault:
+        raise unbound(host, port, fault) from fault
 
 
 async def _shut(front: HttpServer, serving: Awaitable[None]) -> None:
@@ -296,6 +325,8 @@ def _sentences() -> Iterator[None]:
                 raise fault from faults
             case LogMismatch() | NotPrepared():
                 raise Unusable(said) from faults
+            case StoreError(code=code) if code in _NO_TABLES:
+                raise Unusable(f"ClickHouse has not all tables of this release ({said}); run roamlog prepare") from faults
             case StoreError():
                 remedy = "look at ROAMLOG_CLICKHOUSE_USER, its password and the database"
                 raise Unusable(f"ClickHouse refuses what it is asked ({said}); {remedy}") from faults

@@ -186,6 +186,13 @@ class Scale(Settings):
     kafka_group: str = Field(
         "roamlog-streams", description="the consumer group of the workers", min_length=1, examples=["the name of a group"]
     )
+    health_port: int = Field(
+        0,
+        description="the port at which streams tells how it fares (/health, /ready, /metrics); 0 takes a free one",
+        ge=0,
+        le=65535,
+        examples=["a whole number from 0 to 65535"],
+    )
     clickhouse: Annotated[str, BeforeValidator(_server)] = Field(
         "http://127.0.0.1:8123", description="the ClickHouse server", examples=["a URL such as https://clickhouse.example.com:8443"]
     )

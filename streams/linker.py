@@ -22,6 +22,7 @@ from schemas.link import Doubt, Link, encode
 from schemas.types import Finding, Module, identity
 from streams.claims import Claimed, Claims, Key, Original, Row, Told
 from streams.generations import Generation, Generations, Reached
+from streams.lease import ALONE, Lease, LeaseLost
 from streams.links import link
 from streams.logs.local import LogDamaged
 from streams.metrics import Metrics
@@ -110,8 +111,11 @@ class Linker:
         *,
         clock: Clock,
         metrics: Metrics | None = None,
+        lease: Lease = ALONE,
     ) -> None:
+        """`lease` is what this process holds while it links; nothing is written once it is lost."""
         self._log = log
+        self._lease = lease
         self._claims = Claims(store)
         self._generations = generations
         self._progress = progress
@@ -145,7 +149,9 @@ class Linker:
         self._again = of
 
     async def run(self) -> NoReturn:
-        """Link what comes, until it is cancelled; tries again while log or store cannot answer. Raises StoreDamaged and defects.
+        """Link what comes, until it is cancelled; tries again while log or store cannot answer.
+
+        Raises StoreDamaged, LeaseLost and defects.
 
         A log that is damaged where the projections read it long ago stops nothing but the links.
         """
@@ -361,6 +367,8 @@ class Linker:
                 outcomes.append("ambiguous")
         if not entries:
             return
+        if not self._lease.held:
+            raise LeaseLost("another process may link CDRs by now")
         for position in await self._log.append(entries):
             lane = TopicPartition(position.topic, position.partition)
             self._floor[lane] = max(self._floor.get(lane, 0), position.offset + 1)

@@ -58,6 +58,13 @@ CATALOGUE: Final[dict[str, Metric]] = {
     "roamlog_push_lookups_total": Metric(
         "counter", "Keys read from the tables because this process did not know them, by the module.", ("module",)
     ),
+    "roamlog_folded_records_total": Metric("counter", "Records that this worker has folded into the tables.", ("topic",)),
+    "roamlog_lag_records": Metric(
+        "gauge", "Records of this worker's partitions that the projection furthest behind has not folded.", ("topic",)
+    ),
+    "roamlog_lease_held": Metric(
+        "gauge", "1 in the process that does what one does at a time, 0 in the others; lease is links.", ("lease",)
+    ),
 }
 """Extended by one entry where a metric is added; names start with roamlog_, durations are in seconds, counters end with _total."""
 

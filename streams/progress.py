@@ -74,8 +74,12 @@ class Progress:
 
     def complete_until(self, projection: str, topic: str) -> Instant:
         """Return W: every record of `topic` received at or before it is folded."""
-        lanes = {lane: at for lane, at in self._reached.get(projection, {}).items() if lane.topic == topic}
-        if not lanes:
+        lanes = [lane for lane in self._reached.get(projection, {}) if lane.topic == topic]
+        return min((self.complete_in(projection, lane) for lane in lanes), default=0)
+
+    def complete_in(self, projection: str, lane: TopicPartition) -> Instant:
+        """Return W of one partition; 0 where nothing is known of it."""
+        at = self._reached.get(projection, {}).get(lane)
+        if at is None:
             return 0
-        ends = self._at_end.get(projection, {})
-        return min(max(at.received_at, ends.get(lane, 0)) for lane, at in lanes.items()) - SETTLE_US
+        return max(at.received_at, self._at_end.get(projection, {}).get(lane, 0)) - SETTLE_US

@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from roamlog import settings
 from roamlog.commands.output import print_json, print_table, say, say_log
 from roamlog.errors import Failure
+
+if TYPE_CHECKING:
+    from roamlog.scale import Started
 
 
 def prepare(as_json: bool) -> None:
@@ -37,10 +41,12 @@ def streams(as_json: bool) -> None:
     chosen = settings.read_scale()
     say_log(chosen.log_level)
     from roamlog import scale
-    from roamlog.scale import Started
 
-    def started(_: Started) -> None:
-        say('{"part":"streams"}' if as_json else f"roamlog streams folds what {chosen.kafka} has, as one of {chosen.kafka_group}")
+    def started(at: "Started") -> None:
+        if as_json:
+            _say_json(at)
+            return
+        say(f"roamlog streams folds what {chosen.kafka} has, as one of {chosen.kafka_group}; {at.url}/ready tells how far")
 
     scale.run_streams(chosen, started)
     logging.getLogger("roamlog").info("stopped")
@@ -66,15 +72,18 @@ def _http(part: str, host: str | None, port: int | None, as_json: bool) -> None:
     chosen = settings.read_scale(host=host, port=port)
     say_log(chosen.log_level)
     from roamlog import scale
-    from roamlog.scale import Started
 
-    def started(at: Started) -> None:
+    def started(at: "Started") -> None:
         if as_json:
-            import msgspec
-
-            say(msgspec.json.encode({"part": at.part, "url": at.url}).decode())
+            _say_json(at)
             return
         say(f"roamlog {at.part} answers at {at.url}/ocpi/versions")
 
     scale.run_http(chosen, "ingest" if part == "ingest" else "api", started)
     logging.getLogger("roamlog").info("stopped")
+
+
+def _say_json(at: "Started") -> None:
+    import msgspec
+
+    say(msgspec.json.encode({"part": at.part, "url": at.url}).decode())

@@ -15,6 +15,7 @@ from schemas.ocpi.dialect import Dialect
 from streams import relift
 from streams.generations import AnyProjection, Generation, Generations, Reached
 from streams.logs.kafka import Cluster, KafkaLog
+from streams.metrics import Metrics
 from streams.ports import Clock, EventLog, LogUnavailable, StoreUnavailable, TableStore, TopicPartition
 from streams.projector import Projector, Work
 from streams.relift import Relifts
@@ -77,8 +78,10 @@ class Worker:
         dialects: Mapping[str, Dialect] = NO_DIALECTS,
         cache_bytes: int = CACHE_BYTES,
         stuck_s: float = STUCK_S,
+        metrics: Metrics | None = None,
     ) -> None:
         """`dialects` lift again what `dialect.relifted` names."""
+        self._metrics = metrics
         self._log = log
         self._store = store
         self._projections = projections
@@ -96,19 +99,35 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self._projector = self._fresh([])
         self._seen = 0
+        self._took_over = 0
+        self._counted: dict[TopicPartition, int] = {}
         self._moved_at = 0.0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it folds what the group gave it last, be that nothing; False while it joins or takes over."""
+        return self._took_over == self._group.changes > 0
 
     @property
     def positions(self) -> Mapping[TopicPartition, Reached]:
         """Where this worker stands in the partitions that are its own now."""
         return self._projector.positions
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Join the group, fold until `stop` is set, commit and leave.
+    async def start(self) -> None:
+        """Find the tables. Raises NotPrepared, LogUnavailable, StoreUnavailable."""
+        self._relifts = Relifts(await relift.read(self._log), self._dialects, self._log.epoch)
+        await self._generations.prepare()
+        for projection in self._projections:
+            generation = await self._generations.serving(projection)
+            if generation is None:
+                raise NotPrepared(f"projection {projection.name} has no tables for this release; run roamlog prepare")
+            self._serving[projection.name] = generation
 
-        Raises NotPrepared, Stuck, StopTheLine, LogUnavailable and whatever is a defect; nothing that was not stored is committed.
+    async def run(self, stop: asyncio.Event) -> None:
+        """Join the group, fold until `stop` is set, commit and leave; `start` first.
+
+        Raises Stuck, StopTheLine, LogUnavailable and whatever is a defect; nothing that was not stored is committed.
         """
-        await self._find_tables()
         self._moved_at = asyncio.get_running_loop().time()
         try:
             await self._group.start()
@@ -121,15 +140,6 @@ class Worker:
         finally:
             await self._group.stop()
             self._executor.shutdown(wait=True)
-
-    async def _find_tables(self) -> None:
-        self._relifts = Relifts(await relift.read(self._log), self._dialects, self._log.epoch)
-        await self._generations.prepare()
-        for projection in self._projections:
-            generation = await self._generations.serving(projection)
-            if generation is None:
-                raise NotPrepared(f"projection {projection.name} has no tables for this release; run roamlog prepare")
-            self._serving[projection.name] = generation
 
     async def _fold(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -147,6 +157,10 @@ class Worker:
                 self._moved()
             here = {place: at.next_offset for place, at in self._projector.positions.items()}
             self._deliveries.done(here, self._group.let_go)
+            if self._metrics is not None:
+                for place, offset in here.items():
+                    self._metrics.count("roamlog_folded_records_total", place.topic, by=offset - self._counted.get(place, offset))
+                self._counted = here
 
     async def _take_over(self) -> None:
         """Begin with the partitions that are ours now: where each projection stands in them, its own rows say."""
@@ -165,7 +179,10 @@ class Worker:
         for work, own in standing:
             await self._catch_up(work, own, furthest)
         self._projector = self._fresh([work for work, own in standing if own])
-        self._projector.positions = {} if self._seen != self._group.changes else furthest
+        if self._seen == self._group.changes:
+            self._projector.positions = furthest
+            self._counted = {place: at.next_offset for place, at in furthest.items()}
+            self._took_over = self._seen
 
     async def _catch_up(
         self, work: Work, own: Mapping[TopicPartition, Reached], furthest: Mapping[TopicPartition, Reached]

@@ -37,7 +37,7 @@ async def test_ready_once_the_tables_are_near_the_log(home: House) -> None:
     home.clock.advance(61 * SECOND)
     behind = await home.get("/ready", None)
     assert (behind.status, behind.json["ready"], behind.headers["retry-after"]) == (503, False, "5")
-    assert behind.json["waiting_for"] == ["sessions", "cdrs", "ledger"]
+    assert (behind.json["waiting_for"], behind.json["lagging"]) == (["sessions", "cdrs", "ledger"], ["ocpi.charging"])
     assert [lane["lag"] for lane in behind.json["lanes"] if lane["projection"] == "cdrs"].count(1) == 1
     await home.fold()
     assert (await home.get("/ready", None)).status == 200

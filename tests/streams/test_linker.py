@@ -1,5 +1,6 @@
 """The second stage over a real log and real tables: CDRs without session_id find their Session, credits their CDR, once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -19,6 +20,9 @@ from schemas.ocpi.interface import interface
 from schemas.types import Module, Verb
 from streams.catalogue import projections
 from streams.clock import FixedClock
+from streams.generations import Generations
+from streams.lease import ALONE, Lease, LeaseLost
+from streams.linker import Linker
 from streams.logs.memory import MemoryLog
 from streams.metrics import Metrics
 from streams.ports import Entry, Position, TableStore, TopicPartition
@@ -311,6 +315,81 @@ async def test_a_crash_after_the_appends_repeats_and_changes_nothing(store: Tabl
         await plant.follow()
         await balanced(plant)
         assert len(await plant.links()) == 2
+
+
+TOLD: Sequence[Sequence[Envelope]] = (
+    (done("S1"), posted(nameless("C1")), credit("C1-1", "C1")),
+    (posted(nameless("C2", location_id="LOC2")), done("S3", location_id="LOC3"), done("S4", location_id="LOC3")),
+    (posted(nameless("C3", location_id="LOC3")), done("S2", location_id="LOC2"), credit("C9-1", "C9")),
+    (posted(cdr("C9", session_id="S1")),),
+)
+"""CDRs before and after their Sessions, credits before and after their CDR, and a CDR that two Sessions fit."""
+
+
+def linker(plant: Plant, lease: Lease = ALONE) -> Linker:
+    """Another process's linker over the same log and tables."""
+    generations = Generations(plant.store, "log-1", plant.log.epoch)
+    return Linker(plant.log, plant.store, generations, plant.runtime.progress, clock=FixedClock(T0), lease=lease)
+
+
+async def folded(plant: Plant, linkers: Sequence[Linker]) -> list[list[tuple[Any, ...]]]:
+    """Let the linkers follow what is told, side by side, and return what the tables say in the end."""
+    for events in TOLD:
+        await plant.log.append([entry(event) for event in events])
+        while True:
+            while (await plant.runtime.turn(wait_s=0)).records:
+                pass
+            if not any(await asyncio.gather(*(one.turn() for one in linkers))):
+                break
+    columns = "* EXCEPT (partition, version, state)"
+    return [
+        sorted(await plant.store.query(f"SELECT {columns} FROM ledger"), key=repr),
+        sorted(await plant.store.query("SELECT object_id, rule, message FROM cdr_findings"), key=repr),
+    ]
+
+
+async def test_two_at_once_say_everything_twice_and_change_nothing(two_stores: tuple[TableStore, TableStore]) -> None:
+    async with started(MemoryLog(), two_stores[0]) as plant:
+        assert plant.runtime.linker is not None
+        expected = await folded(plant, [plant.runtime.linker])
+        alone = await plant.links()
+    async with started(MemoryLog(), two_stores[1]) as plant:
+        assert plant.runtime.linker is not None
+        other = linker(plant)
+        await other.start()
+        assert await folded(plant, [plant.runtime.linker, other]) == expected
+        both = await plant.links()
+        assert await plant.runtime.verify() == []
+    assert {one.event_id for one in both} == {one.event_id for one in alone}
+    assert len(alone) == len({one.event_id for one in alone}) < len(both)
+
+
+class Withdrawn:
+    """A lease that another has by now."""
+
+    held = False
+
+    async def taken(self) -> None: ...
+
+    async def lost(self) -> None: ...
+
+    def give_back(self) -> None: ...
+
+
+async def test_nothing_is_written_once_the_lease_is_lost(store: TableStore) -> None:
+    log = MemoryLog()
+    async with started(log, store) as plant:
+        late = linker(plant, Withdrawn())
+        await late.start()
+        await log.append([entry(event) for event in (done(), posted(nameless()))])
+        while (await plant.runtime.turn(wait_s=0)).records:
+            pass
+        with pytest.raises(LeaseLost):
+            await late.turn()
+        assert await plant.links() == []
+        # Nor did it note that it had looked: the next holder does.
+        await plant.follow()
+        await balanced(plant)
 
 
 async def test_a_running_runtime_links_by_itself(store: TableStore) -> None:

@@ -240,7 +240,11 @@ class Running:
     def __init__(self, cluster: Cluster, group: str, log: KafkaLog, store: TableStore, **options: Any) -> None:
         self.worker = Worker(cluster, group, log, store, CHARGED, clock=FixedClock(T0), **options)
         self.stop = asyncio.Event()
-        self.task = asyncio.create_task(self.worker.run(self.stop))
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        await self.worker.start()
+        await self.worker.run(self.stop)
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(SOON_S):

@@ -15,9 +15,11 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from clickhouse_server import USER, ClickHouseServer, running
+from samples import CDR, SESSION
 from serving import as_json, free_port, wire_session
 from yarl import URL
 
+from streams.catalogue import projections
 from streams.logs.kafka import Cluster
 
 pytestmark = pytest.mark.system
@@ -29,6 +31,7 @@ RECEIVER: Final = "/ocpi/2.2.1/receiver/sessions/NL/TNM"
 SENDER: Final = "/ocpi/2.2.1/sender/sessions?date_from=2026-01-01T00:00:00Z&limit=1000"
 STAMP: Final = "2026-10-01T08:00:00Z"
 SOON_S: Final = 150
+TOPICS_FOLDED: Final = {topic for projection in projections() for topic in projection.topics}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,24 @@ class Process:
             raise AssertionError(f"it did not stop: {self.log.read_text()[-2000:]}") from None
 
 
+class Worker(Process):
+    """A worker, asked how it fares."""
+
+    url: str
+
+    async def asked(self, client: aiohttp.ClientSession, path: str) -> tuple[int, str]:
+        """Return the status and the text that it answers; 0 where it answers nothing (yet)."""
+        try:
+            async with client.get(self.url + path, headers={"Authorization": f"Token {OPERATOR}"}) as answer:
+                return answer.status, await answer.text()
+        except aiohttp.ClientError:
+            return 0, ""
+
+    async def links(self, client: aiohttp.ClientSession) -> bool:
+        """Whether it is the one that links CDRs."""
+        return 'roamlog_lease_held{lease="links"} 1.0' in (await self.asked(client, "/metrics"))[1]
+
+
 class House:
     """All processes of one house."""
 
@@ -100,6 +121,14 @@ class House:
 
     def start(self, *arguments: str) -> Process:
         one = Process(self.environment, self.folder, *arguments)
+        self.processes.append(one)
+        return one
+
+    def worker(self) -> "Worker":
+        """Start a worker that tells how it fares."""
+        port = free_port()
+        one = Worker(self.environment | {"ROAMLOG_HEALTH_PORT": str(port)}, self.folder, "streams")
+        one.url = f"http://127.0.0.1:{port}"
         self.processes.append(one)
         return one
 
@@ -224,6 +253,72 @@ async def test_workers_that_stop_die_and_freeze_lose_nothing(environment: dict[s
         done = command(environment, "doctor", "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         assert all(finding["well"] for finding in json.loads(done.stdout))
+
+
+async def linking(client: aiohttp.ClientSession, house: House, among: list[Worker]) -> Worker:
+    """Return the worker that links CDRs, once one does."""
+    until = time.monotonic() + SOON_S
+    while True:
+        holding = [one for one in among if await one.links(client)]
+        assert len(holding) <= 1
+        if holding:
+            return holding[0]
+        assert time.monotonic() < until, house.said()
+        await asyncio.sleep(0.2)
+
+
+async def billed(client: aiohttp.ClientSession, house: House, number: int) -> None:
+    """Push a Session and a CDR that does not name it, and return once the ledger shows that one was found for the other."""
+    begins = {"start_date_time": f"2026-01-{number:02}T10:00:00Z", "end_date_time": f"2026-01-{number:02}T11:00:00Z"}
+    session = SESSION | begins | {"id": f"S{number}", "charging_periods": []}
+    cdr = {name: value for name, value in CDR.items() if name != "session_id"} | begins | {"id": f"C{number}"}
+    async with client.put(f"{house.urls['ingest']}{RECEIVER}/S{number}", data=as_json(session)) as answer:
+        assert (await answer.json())["status_code"] == 1000, await answer.text()
+    async with client.post(f"{house.urls['ingest']}/ocpi/2.2.1/receiver/cdrs", data=as_json(cdr)) as answer:
+        assert (await answer.json())["status_code"] == 1000, await answer.text()
+    url = f"{house.urls['api']}/analytics/ledger"
+    until = time.monotonic() + SOON_S
+    while True:
+        async with client.get(url, headers={"Authorization": f"Token {OPERATOR}"}) as answer:
+            said = await answer.text()
+            rows = (await answer.json()).get("rows") or [] if answer.status == 200 else []
+        if [(row["standing"], row["entries"], row["linked_entries"]) for row in rows] == [("billed", number, number)]:
+            return
+        assert time.monotonic() < until, f"{said}; {house.said()}"
+        await asyncio.sleep(0.2)
+
+
+async def test_a_worker_that_links_cdrs_dies_and_another_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
+    async with house(environment, tmp_path) as one, aiohttp.ClientSession(headers=TOKEN) as client:
+        workers = [one.worker(), one.worker()]
+        first = await linking(client, one, workers)
+        await billed(client, one, 1)
+        await first.end(signal.SIGKILL)
+        (other,) = [worker for worker in workers if worker is not first]
+        assert await linking(client, one, [other]) is other
+        await billed(client, one, 2)
+
+
+async def test_a_worker_tells_how_it_fares(environment: dict[str, str], tmp_path: Path) -> None:
+    async with house(environment, tmp_path) as one, aiohttp.ClientSession(headers=TOKEN) as client:
+        worker = one.worker()
+        until = time.monotonic() + SOON_S
+        while (await worker.asked(client, "/ready"))[0] != 200:
+            assert time.monotonic() < until, one.said()
+            await asyncio.sleep(0.1)
+        await put(client, one, 1)
+        await until_listed(client, one, 1)
+        status, said = await worker.asked(client, "/ready")
+        ready = json.loads(said)
+        assert (status, ready["ready"], ready["lagging"]) == (200, True, [])
+        assert {lane["topic"] for lane in ready["lanes"]} == TOPICS_FOLDED
+        assert (await worker.asked(client, "/health"))[0] == 200
+        metrics = (await worker.asked(client, "/metrics"))[1]
+        assert 'roamlog_folded_records_total{topic="ocpi.charging"} 1.0' in metrics
+        assert 'roamlog_lag_records{topic="ocpi.locations"} 0.0' in metrics
+        async with client.get(f"{worker.url}/metrics") as answer:  # a partner's token is none of the operator's
+            assert answer.status == 401
+            await answer.read()
 
 
 def test_a_house_without_its_neighbours_is_a_sentence(environment: dict[str, str]) -> None:
