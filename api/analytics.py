@@ -72,6 +72,8 @@ class Narrowed(BaseModel):
     country: str | None = None
     location: str | None = None
     status: str | None = None
+    connection: str | None = None
+    module: str | None = None
 
 
 class Answered(BaseModel, Generic[RowT]):

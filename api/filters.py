@@ -10,7 +10,7 @@ from api.errors import Refusal
 from api.parameters import moment
 from schemas.location import Status as EvseStatus
 from schemas.ocpi.response import Status
-from schemas.types import EARLIEST, LATEST, Instant, date_time, identity
+from schemas.types import EARLIEST, LATEST, Instant, Module, date_time, identity
 
 Level = Literal["party", "country", "location"]
 
@@ -24,7 +24,8 @@ class Filters(Struct, frozen=True, kw_only=True):
     """What a question is narrowed to; the defaults narrow nothing.
 
     `party` is an owner (`NL*TNM`), `since` and `until` an interval `[since, until)`, `country` as Locations write it (ISO
-    3166-1 alpha-3), `location` a lowered id. `by` is the level down to which rows go. What arrived after `as_of` is not known.
+    3166-1 alpha-3), `location` a lowered id, `connection` a partner's name, `module` a ModuleID. `by` is the level down
+    to which rows go. What arrived after `as_of` is not known.
     """
 
     party: str = ""
@@ -33,6 +34,8 @@ class Filters(Struct, frozen=True, kw_only=True):
     country: str = ""
     location: str = ""
     status: str = ""
+    connection: str = ""
+    module: str = ""
     by: Level = "location"
     as_of: Instant = LATEST
 
@@ -47,7 +50,7 @@ class Filters(Struct, frozen=True, kw_only=True):
             "from": None if self.since == EARLIEST else date_time(self.since),
             "to": None if self.until == LATEST else date_time(self.until),
         }
-        further = {name: getattr(self, name) for name in ("country", "location", "status")}
+        further = {name: getattr(self, name) for name in ("country", "location", "status", "connection", "module")}
         return always | {name: value for name, value in further.items() if value}
 
 
@@ -56,12 +59,28 @@ From: TypeAlias = Annotated[str, Query(alias="from", description="a day (UTC) or
 To: TypeAlias = Annotated[str, Query(alias="to", description="a day (UTC) or a DateTime, exclusive")]
 Country: TypeAlias = Annotated[str, Query(description="the Location's country, ISO 3166-1 alpha-3, such as NLD")]
 Location: TypeAlias = Annotated[str, Query(description="a Location's id")]
+Connection: TypeAlias = Annotated[str, Query(description="a partner's name")]
+ModuleName: TypeAlias = Annotated[str, Query(alias="module", description=f"one of {', '.join(Module)}")]
 AsOf: TypeAlias = Annotated[str, Query(description="a day (UTC) or a DateTime: as it was known then; by default now")]
 
 
 def of_owner(party: Party = "", since: From = "", until: To = "") -> Filters:
     """An owner and an interval."""
     return Filters(party=_party(party), since=_instant("from", since, EARLIEST), until=_instant("to", until, LATEST))
+
+
+def of_connection(connection: Connection = "", module: ModuleName = "", since: From = "", until: To = "") -> Filters:
+    """A partner, a module and an interval."""
+    if len(connection) > _ID_CHARACTERS:
+        raise _wrong("connection: the text is too long for a partner's name")
+    if module and module not in set(Module):
+        raise _wrong(f"module: {module[:40]!r} is none of {', '.join(Module)}")
+    return Filters(
+        connection=connection,
+        module=module,
+        since=_instant("from", since, EARLIEST),
+        until=_instant("to", until, LATEST),
+    )
 
 
 def of_place(party: Party = "", country: Country = "", location: Location = "", since: From = "", until: To = "") -> Filters:

@@ -10,6 +10,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from schemas import crawl
+from schemas.crawl import CrawlEnded, CrawlPageRead, CrawlStarted
 from schemas.link import Doubt, Link, decode_doubt, decode_link
 from schemas.rejected import Rejected
 from schemas.types import Finding, Instant, Loss, Module, date_time
@@ -120,6 +122,10 @@ class LocationPatched(Struct, frozen=True, gc=False, tag="location.patched"):
     patch: Patch
 
 
+class LocationVanished(Struct, frozen=True, gc=False, tag="location.vanished"):
+    """A complete list of its owner no longer has the Location: it is served no more until something is said of it again."""
+
+
 class EvseReplaced(Struct, frozen=True, gc=False, tag="evse.replaced"):
     """A PUT of an EVSE, its Connectors nested."""
 
@@ -178,6 +184,10 @@ class TokenAuthorized(Struct, frozen=True, gc=False, tag="token.authorized"):
     authorization: Document
 
 
+class TokenUnconfirmed(Struct, frozen=True, gc=False, tag="token.unconfirmed"):
+    """A complete list of its owner no longer has the Token. It stays what it was (requirements 3, "Tokens contradiction")."""
+
+
 class RequestRejected(Struct, frozen=True, gc=False, tag="request.rejected"):
     """A request or record that was refused, or (`replay_of` set) the outcome of replaying one."""
 
@@ -187,6 +197,7 @@ class RequestRejected(Struct, frozen=True, gc=False, tag="request.rejected"):
 Event: TypeAlias = (
     LocationReplaced
     | LocationPatched
+    | LocationVanished
     | EvseReplaced
     | EvsePatched
     | ConnectorReplaced
@@ -203,6 +214,10 @@ Event: TypeAlias = (
     | TokenReplaced
     | TokenPatched
     | TokenAuthorized
+    | TokenUnconfirmed
+    | CrawlStarted
+    | CrawlPageRead
+    | CrawlEnded
     | RequestRejected
 )
 
@@ -247,7 +262,12 @@ _PATCHED: Final[dict[str, Callable[[Patch], Event]]] = {
     "tariff.patched": TariffPatched,
     "token.patched": TokenPatched,
 }
-_DELETED: Final[dict[str, Event]] = {"session.deleted": SessionDeleted(), "tariff.deleted": TariffDeleted()}
+_BARE: Final[dict[str, Event]] = {
+    "session.deleted": SessionDeleted(),
+    "tariff.deleted": TariffDeleted(),
+    "location.vanished": LocationVanished(),
+    "token.unconfirmed": TokenUnconfirmed(),
+}
 _document: Final = msgspec.json.Decoder(Document)
 _patch: Final = msgspec.json.Decoder(Patch)
 
@@ -261,13 +281,15 @@ def event_of(envelope: Envelope) -> Event:
     if patched is not None:
         patch = _patch.decode(envelope.payload)
         return patched(patch if envelope.last_updated is not None else _dated(patch, envelope.received_at))
-    deleted = _DELETED.get(envelope.type)
-    if deleted is not None:
-        return deleted
+    bare = _BARE.get(envelope.type)
+    if bare is not None:
+        return bare
     if envelope.type == "cdr.linked":
         return CdrLinked(decode_link(envelope.payload))
     if envelope.type == "cdr.left_unlinked":
         return CdrLeftUnlinked(decode_doubt(envelope.payload))
+    if envelope.type in crawl.TYPES:
+        return crawl.decode(envelope.payload)
     raise UnknownEvent(f"no event is called {envelope.type!r}; is this log written by a newer roamlog?")
 
 

@@ -3,6 +3,7 @@
 from streams.generations import AnyProjection, tables_of
 from streams.projection import Table
 from streams.projections.cdrs import Cdrs
+from streams.projections.crawls import Crawls
 from streams.projections.ledger import Ledger
 from streams.projections.locations import Locations
 from streams.projections.rejected import Rejections
@@ -14,7 +15,7 @@ from streams.tables import SYSTEM_TABLES
 
 def projections() -> tuple[AnyProjection, ...]:
     """Return every projection of this release."""
-    return (Locations(), Sessions(), Cdrs(), Ledger(), Tariffs(), Tokens(), Rejections())
+    return (Locations(), Sessions(), Cdrs(), Ledger(), Tariffs(), Tokens(), Rejections(), Crawls())
 
 
 def declared_tables() -> dict[str, Table]:

@@ -16,7 +16,7 @@ PARKED: Final = 100
 
 
 class Header(Struct, frozen=True, array_like=True, gc=False):
-    """What the state needs beside the document."""
+    """What the state needs beside the document; `pushed` where its partner has ever pushed it."""
 
     writer: LastWriter = LastWriter()
     deleted: Stamp | None = None
@@ -24,6 +24,7 @@ class Header(Struct, frozen=True, array_like=True, gc=False):
     changed_at: Instant = 0
     parked: int = 0
     event_ids: tuple[bytes, ...] = ()
+    pushed: bool = False
 
 
 class Kept(Struct, frozen=True, gc=False):
@@ -82,6 +83,7 @@ def noted(before: Kept | None, after: Kept, recorded: Recorded) -> Kept:
             event_ids=(*header.event_ids[-REMEMBERED + 1 :], envelope.event_id),
             first_seen=header.first_seen or (envelope.received_at if header.writer.base is not None else 0),
             changed_at=max(header.changed_at, envelope.received_at) if changed else header.changed_at,
+            pushed=header.pushed or envelope.origin == "push",
         ),
     )
 

@@ -33,6 +33,9 @@ TOPIC_OF: Final[Mapping[Module, str]] = {
 OF_THE_REQUEST: Final = frozenset({"content_type", "foreign_from"})
 """The rules whose findings speak of the request and not of the object: they stay as they were found."""
 
+DRIFT: Final = "drift"
+"""The rule of a finding that compares a pulled object with what stood before; it stays, too."""
+
 _LEVELS: Final[Mapping[int, Level]] = {1: "location", 2: "evse", 3: "connector"}
 _LIFTED: Final[Mapping[str, tuple[Module, Verb, Level]]] = {
     **{tag: (module, Verb(verb), "location") for (module, verb), tag in EVENT_TYPE.items() if verb != "DELETE"},
@@ -159,7 +162,7 @@ def lifted_again(record: Record, envelope: Envelope, dialect: Dialect) -> Envelo
         payload=lifted.payload,
         raw=lifted.raw,
         addressed_to=lifted.addressed_to or envelope.addressed_to,
-        findings=tuple(one for one in envelope.findings if one.rule in OF_THE_REQUEST) + lifted.findings,
+        findings=tuple(one for one in envelope.findings if one.rule in OF_THE_REQUEST or one.rule == DRIFT) + lifted.findings,
         losses=lifted.losses,
     )
 

@@ -14,6 +14,7 @@ from schemas.events import (
     EvseReplaced,
     LocationPatched,
     LocationReplaced,
+    LocationVanished,
 )
 from schemas.types import Finding, Instant, date_time, identity
 from streams import location_tree as tree
@@ -103,6 +104,13 @@ class _Header(Struct, frozen=True, array_like=True, gc=False):
     changed_at: Instant
     parked: int
     event_ids: tuple[bytes, ...]
+    pushed: bool = False
+    gone: bool = False
+
+    @property
+    def served(self) -> bool:
+        """Whether a PUT has described it, and nothing said later that its owner lists it no more."""
+        return self.node.writer.base is not None and not self.gone
 
 
 class LocationState(Struct, frozen=True, gc=False):
@@ -158,7 +166,7 @@ class Locations:
     """The projection of Locations and of availability (OCPI 2.2.1 mod_locations; DESIGN: membership)."""
 
     name: Final = "locations"
-    version: Final = 2
+    version: Final = 3
     topics: Final = (LOCATIONS,)
     current: Final = LOCATIONS_TABLE
     facts: Final = (EVSES, EVSE_STATUS, LOCATION_FINDINGS)
@@ -173,6 +181,8 @@ class Locations:
         earlier = _EMPTY if state is None else state.header
         if envelope.event_id in earlier.event_ids:
             return state, ()
+        if isinstance(recorded.event, LocationVanished):
+            return _vanished(state, recorded)
         seen: list[Finding] = []
         before = None if state is None else earlier.node
         node, moved = _applied(before, recorded, seen)
@@ -189,10 +199,11 @@ class Locations:
             max(earlier.changed_at, received_at),
             0 if served else earlier.parked + 1,
             (*earlier.event_ids[-REMEMBERED + 1 :], envelope.event_id),
+            earlier.pushed or envelope.origin == "push",
         )
         columns = state.columns if state is not None and earlier.node.text is node.text else _columns.decode(node.text)
         after = LocationState(header, _texts(state, node, moved), columns)
-        rows = _evse_rows(state, after, moved, recorded)
+        rows = _evse_rows(state, after, None if earlier.gone else moved, recorded)
         rows += _statuses(recorded)
         if seen or envelope.findings or envelope.losses:
             rows += findings(LOCATION_FINDINGS, recorded, "/".join(envelope.key), seen)
@@ -210,7 +221,7 @@ class Locations:
         node, at = state.node, state.columns
         return (
             *key,
-            int(node.served),
+            int(state.header.served),
             int(at.publish),
             at.name or "",
             at.city,
@@ -267,6 +278,21 @@ def _applied(before: Node | None, recorded: Recorded, seen: list[Finding]) -> tu
     return node, moved
 
 
+def _vanished(state: LocationState | None, recorded: Recorded) -> tuple[LocationState | None, Sequence[Fact]]:
+    """Return the Location served no more, with its EVSEs. Whatever is said of it later lists it again."""
+    envelope = recorded.envelope
+    if state is None:
+        return None, ()
+    header = msgspec.structs.replace(
+        state.header,
+        changed_at=max(state.header.changed_at, envelope.received_at),
+        event_ids=(*state.header.event_ids[-REMEMBERED + 1 :], envelope.event_id),
+        gone=True,
+    )
+    after = LocationState(header, state.texts, state.columns)
+    return after, [*_evse_rows(state, after, None, recorded), *findings(LOCATION_FINDINGS, recorded, envelope.key[0], ())]
+
+
 def _texts(before: LocationState | None, node: Node, moved: _Moved | None) -> dict[str, bytes]:
     """Return the JSON of every listed EVSE, written anew only where the EVSE is another object than before."""
     known, parts = ({}, {}) if before is None else (before.texts, before.header.node.parts)
@@ -294,10 +320,10 @@ def _evse_rows(before: LocationState | None, after: LocationState, moved: Iterab
     """Return a row for each EVSE whose own row changed: its document, whether it is listed, or the Location's columns."""
     node, at = after.header.node, after.columns
     was = None if before is None else before.header.node
-    same_location = before is not None and (moved is not None or before.columns == at)
+    same_location = before is not None and before.header.gone == after.header.gone and (moved is not None or before.columns == at)
     envelope = recorded.envelope
     party, location_id, received_at = envelope.party, identity(envelope.key[0]), envelope.received_at
-    served, publish, country, time_zone = node.writer.base is not None, int(at.publish), at.country, at.time_zone or ""
+    served, publish, country, time_zone = after.header.served, int(at.publish), at.country, at.time_zone or ""
     rows = []
     for key in node.parts if moved is None else moved:
         evse = node.parts[key]

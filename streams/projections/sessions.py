@@ -96,6 +96,7 @@ class _Header(Struct, frozen=True, array_like=True, gc=False):
     parked: int
     event_ids: tuple[bytes, ...]
     deleted: Stamp | None = None
+    pushed: bool = False
 
 
 class SessionState(Struct, frozen=True, gc=False):
@@ -155,7 +156,7 @@ class Sessions:
     """The projection of Sessions (OCPI 2.2.1 mod_sessions; requirements 2.1 to 2.3)."""
 
     name: Final = "sessions"
-    version: Final = 2
+    version: Final = 3
     topics: Final = (CHARGING,)
     current: Final = SESSIONS
     facts: Final = (SESSION_HISTORY, SESSION_FINDINGS)
@@ -205,6 +206,7 @@ class Sessions:
                 header.parked,
                 (*header.event_ids[-REMEMBERED + 1 :], envelope.event_id),
                 header.deleted,
+                header.pushed or envelope.origin == "push",
             ),
             _json.encode(after.fields) if changed else before.doc,
         )

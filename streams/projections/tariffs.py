@@ -79,7 +79,7 @@ class Tariffs:
     """
 
     name: Final = "tariffs"
-    version: Final = 2
+    version: Final = 3
     topics: Final = (TARIFFS,)
     current: Final = TARIFFS_TABLE
     facts: Final = (TARIFF_HISTORY, TARIFF_FINDINGS)

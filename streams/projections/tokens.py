@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from schemas.events import Document, TokenAuthorized, TokenPatched, TokenReplaced
+from schemas.events import Document, TokenAuthorized, TokenPatched, TokenReplaced, TokenUnconfirmed
 from schemas.types import identity, instant
 from streams import kept
 from streams.kept import Header, Kept
@@ -92,7 +92,7 @@ class Tokens:
     """The projection of Tokens (OCPI 2.2.1 mod_tokens); the key is the owner with uid and type."""
 
     name: Final = "tokens"
-    version: Final = 1
+    version: Final = 2
     topics: Final = (TOKENS,)
     current: Final = TOKENS_TABLE
     facts: Final = (AUTHORIZATIONS, TOKEN_FINDINGS)
@@ -115,6 +115,8 @@ class Tokens:
                 after = kept.patch(before, change, recorded, _IDENTITY)
             case TokenAuthorized():
                 return state, [Fact(AUTHORIZATIONS, _authorized(recorded))]
+            case TokenUnconfirmed():  # that a list leaves it out makes it no less valid; the finding says so
+                return state, findings(TOKEN_FINDINGS, recorded, envelope.key[0], ())
             case _:
                 return state, ()
         facts = findings(TOKEN_FINDINGS, recorded, envelope.key[0], kept.clock_ahead(recorded))

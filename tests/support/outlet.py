@@ -26,6 +26,7 @@ from streams.logs.memory import MemoryLog
 from streams.metrics import Metrics
 from streams.ports import TableStore, TopicPartition
 from streams.projections.cdrs import Cdrs
+from streams.projections.crawls import Crawls
 from streams.projections.ledger import Ledger
 from streams.projections.locations import Locations
 from streams.projections.rejected import Rejections
@@ -37,7 +38,9 @@ from streams.runtimes.embedded import Embedded
 NOW: Final[Instant] = 1_790_000_000_000_000
 """2026-09-21T14:13:20Z, where the clock of a house begins."""
 
-PROJECTIONS: Final[tuple[AnyProjection, ...]] = (Sessions(), Cdrs(), Ledger(), Locations(), Tariffs(), Tokens(), Rejections())
+PROJECTIONS: Final[tuple[AnyProjection, ...]] = (
+    *(Sessions(), Cdrs(), Ledger(), Locations(), Tariffs(), Tokens(), Rejections(), Crawls()),
+)
 
 OPERATOR: Final = "operator-token"
 URL: Final = "https://hub.example"
