@@ -61,9 +61,9 @@ class Counts(Struct, frozen=True):
 class Place(Struct, frozen=True, omit_defaults=True):
     """Where a crawl is: `url` is what to fetch next, `offset` the object of the list that it begins with, as far as is known.
 
-    `page` counts the pages that were read. `total` is the last X-Total-Count of this reading of the list, `first_total` its first
-    one. A list in which objects seem to have vanished is read a second time (`reading` 2). `digest` is of the objects of the page
-    before, `empty` counts the pages without any in a row, `again` how often it went back. `steady`: nothing has moved yet.
+    `page` counts the pages that were read. `total` is the last X-Total-Count of this reading of the list. A list in which objects
+    seem to have vanished is read a second time (`reading` 2). `digest` is of the objects of the page before, `empty` counts the
+    pages without any in a row, `again` how often it went back. `steady`: nothing has moved yet.
     """
 
     url: str
@@ -71,7 +71,6 @@ class Place(Struct, frozen=True, omit_defaults=True):
     page: int = 0
     way: Way = "first"
     reading: int = 1
-    first_total: int | None = None
     total: int | None = None
     digest: bytes = b""
     empty: int = 0
