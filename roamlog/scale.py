@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
@@ -137,12 +138,17 @@ def cluster_of(settings: Scale) -> Cluster:
         )
         cluster.options()
     except OSError as fault:
-        raise Unusable(f"ROAMLOG_KAFKA_CA is {settings.kafka_ca!r}, which cannot be read ({fault.strerror or fault})") from fault
+        raise _unreadable("ROAMLOG_KAFKA_CA", settings.kafka_ca, fault) from fault
     return cluster
 
 
 def server_at(settings: Scale) -> Server:
-    """Return how the settings reach ClickHouse."""
+    """Return how the settings reach ClickHouse. Raises Unusable where the authorities of TLS cannot be read."""
+    if settings.clickhouse_ca:
+        try:
+            ssl.create_default_context(cafile=settings.clickhouse_ca)
+        except OSError as fault:
+            raise _unreadable("ROAMLOG_CLICKHOUSE_CA", settings.clickhouse_ca, fault) from fault
     scheme, _, rest = settings.clickhouse.partition("://")
     host, _, port = rest.rpartition(":")
     return Server(
@@ -154,6 +160,12 @@ def server_at(settings: Scale) -> Server:
         cafile=settings.clickhouse_ca or None,
         database=settings.clickhouse_database,
     )
+
+
+def _unreadable(variable: str, path: str, fault: OSError) -> Unusable:
+    """Return the sentence for a file of authorities; an ssl.SSLError, which is an OSError, says that it holds none."""
+    said = "it holds no certificate" if isinstance(fault, ssl.SSLError) else fault.strerror or fault
+    return Unusable(f"{variable} is {path!r}, which cannot be read ({said})")
 
 
 async def prepare(settings: Scale) -> Prepared:
@@ -277,7 +289,7 @@ async def _streams(settings: Scale, listener: socket.socket, started: Callable[[
 async def _opened(settings: Scale) -> AsyncIterator[Shared]:
     log = await KafkaLog.open(cluster_of(settings))
     try:
-        store = await asyncio.to_thread(ClickHouseStore.http, server_at(settings))
+        store = await asyncio.to_thread(ClickHouseStore.http, server_at(settings), readers=settings.clickhouse_connections)
         try:
             yield Shared(settings, log, store, SystemClock())
         finally:
@@ -327,6 +339,8 @@ def _sentences() -> Iterator[None]:
                 raise Unusable(said) from faults
             case StoreError(code=code) if code in _NO_TABLES:
                 raise Unusable(f"ClickHouse has not all tables of this release ({said}); run roamlog prepare") from faults
+            case StoreError(code=None):
+                raise Unusable(f"{said}; look at ROAMLOG_CLICKHOUSE") from faults
             case StoreError():
                 remedy = "look at ROAMLOG_CLICKHOUSE_USER, its password and the database"
                 raise Unusable(f"ClickHouse refuses what it is asked ({said}); {remedy}") from faults

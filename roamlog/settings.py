@@ -204,6 +204,13 @@ class Scale(Settings):
         pattern=r"^[a-z_][a-z0-9_]*$",
         examples=["small letters, digits and underscores"],
     )
+    clickhouse_connections: int = Field(
+        16,
+        description="how many questions a process asks it at a time",
+        ge=1,
+        le=256,
+        examples=["a whole number from 1 to 256"],
+    )
     clickhouse_ca: str = Field("", description="the file with the authorities that its TLS is checked by", examples=["a path"])
     pepper: Annotated[str, BeforeValidator(_secret)] = Field(
         "",

@@ -1,7 +1,9 @@
 """The table store: ClickHouse through clickhouse-connect, embedded as chDB or a server over HTTP.
 
-Calls block, so they run in threads of the store's own: one writer, whose inserts come in their order, and a few readers.
-Each has its own handle, because a chDB handle serves one call at a time. chDB must not be forked after it was opened.
+Calls block, so they run in threads of the store's own: one writer, whose inserts come in their order, and some readers, as many as
+questions may be under way at a time. Of chDB each has its own handle, which serves one call at a time; over HTTP the readers share
+a client and a pool of connections. clickhouse-connect's async client parses in threads as well: it asks for one row with less
+work, but for a page of a thousand with more, and pages are what a house is asked for. chDB must not be forked after it was opened.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import fcntl
 import logging
 import os
 import re
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -99,6 +102,11 @@ class Server(Struct, frozen=True, kw_only=True):
     cafile: str | None = None
     database: str = "roamlog"
 
+    @property
+    def url(self) -> str:
+        """Where it is, without who asks."""
+        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+
     def __repr__(self) -> str:
         return f"Server({self.user}@{self.host}:{self.port}/{self.database})"
 
@@ -106,16 +114,16 @@ class Server(Struct, frozen=True, kw_only=True):
 class ClickHouseStore:
     """A TableStore on one database. Beyond the contract's errors a call raises StoreError or StoreDamaged."""
 
-    def __init__(self, connect: Callable[[], Client], readers: int, let_go: Callable[[], None]) -> None:
-        """Use `ClickHouseStore.embedded` or `ClickHouseStore.http`."""
+    def __init__(self, connect: Callable[[], Client], readers: int, let_go: Callable[[], None], *, share: bool = False) -> None:
+        """Use `ClickHouseStore.embedded` or `ClickHouseStore.http`. `share`: one client serves all readers at a time."""
         self._let_go = let_go
         self._types: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
         self._closed: asyncio.Future[None] | None = None
         self._damage: StoreDamaged | None = None
         self._damaged = asyncio.Event()
-        self._clients = [connect() for _ in range(1 + readers)]
+        self._clients = [connect() for _ in range(2 if share else 1 + readers)]
         self._idle: SimpleQueue[Client] = SimpleQueue()
-        for client in self._clients[1:]:
+        for client in self._clients[1:] * (readers if share else 1):
             self._idle.put(client)
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._reading = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
@@ -187,10 +195,10 @@ class ClickHouseStore:
             there = first.query("SELECT count() FROM system.databases WHERE name = {name:String}", {"name": server.database})
             if there.result_rows[0][0] == 0:
                 first.command(f"CREATE DATABASE {server.database}")
-            store = cls(connect, readers, pool.clear)
+            store = cls(connect, readers, pool.clear, share=True)
             first.close()
         except ClickHouseError as fault:
-            raise _sorted(fault, inserting=False) from fault
+            raise _connecting(server, fault) from fault
         return store
 
     async def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
@@ -500,6 +508,20 @@ def _sorted(fault: ClickHouseError, *, inserting: bool) -> Exception:
     if code == _TOO_MANY_ROWS:
         return ResultTooLarge(message)
     return StoreError(message, code)
+
+
+def _connecting(server: Server, fault: ClickHouseError) -> Exception:
+    """Return a sentence about the server in place of a report about an HTTP request."""
+    meaning = _sorted(fault, inserting=False)
+    if isinstance(meaning, StoreUnavailable) and getattr(fault, "code", None) is None:
+        cause = fault.__cause__ or fault.__context__
+        reason = getattr(cause, "reason", cause)  # urllib3's, within "Max retries exceeded"
+        within = reason.args[0] if isinstance(reason, BaseException) and reason.args else None
+        said = f"TLS fails, {within}" if isinstance(within, ssl.SSLError) else str(reason).rpartition(": ")[2]
+        return StoreUnavailable(f"ClickHouse at {server.url} cannot be used now: {said}")
+    if isinstance(meaning, StoreError) and meaning.code is None:
+        return StoreError(f"what answers at {server.url} is no ClickHouse", None)
+    return meaning
 
 
 def _opening(folder: Path, fault: Exception) -> Exception:

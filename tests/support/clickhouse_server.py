@@ -1,6 +1,8 @@
 """ClickHouse's HTTP interface over chDB: what several processes of a test share, where no server is to be had as a package.
 
-    python tests/support/clickhouse_server.py FOLDER PORT [PASSWORD]
+    python tests/support/clickhouse_server.py FOLDER PORT [PASSWORD [CERTIFICATE]]
+
+With a certificate (a PEM file that holds its key as well) it speaks TLS.
 
 ClickHouse itself answers; this only carries: queries and inserts with their settings and bound parameters in the URL, errors
 with their code in a header. One call at a time. Not there: sessions, roles, progress, streaming.
@@ -15,6 +17,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -47,12 +50,13 @@ _CODE: Final = re.compile(r"Code: (\d+)")
 class ClickHouseServer:
     """The server as a process of its own; it keeps its port and its data over restarts."""
 
-    def __init__(self, folder: Path, password: str = "") -> None:
+    def __init__(self, folder: Path, password: str = "", certificate: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.folder = folder
         self.password = password
+        self.certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -60,6 +64,8 @@ class ClickHouseServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("ab") as log:
             command = [sys.executable, __file__, str(self.folder / "data"), str(self.port), self.password]
+            if self.certificate is not None:
+                command.append(str(self.certificate))
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + LISTENS_WITHIN_S
         while time.monotonic() < until and self._process.poll() is None:
@@ -78,9 +84,9 @@ class ClickHouseServer:
 
 
 @contextlib.contextmanager
-def running(folder: Path, password: str = "") -> Iterator[ClickHouseServer]:
+def running(folder: Path, password: str = "", certificate: Path | None = None) -> Iterator[ClickHouseServer]:
     """Run a server for the length of the block."""
-    server = ClickHouseServer(folder, password)
+    server = ClickHouseServer(folder, password, certificate)
     server.start()
     try:
         yield server
@@ -88,7 +94,7 @@ def running(folder: Path, password: str = "") -> Iterator[ClickHouseServer]:
         server.stop(signal.SIGKILL)
 
 
-def serve(folder: str, port: int, password: str) -> None:
+def serve(folder: str, port: int, password: str, certificate: str = "") -> None:
     """Answer until the process is ended."""
     import chdb.session
 
@@ -163,7 +169,13 @@ def serve(folder: str, port: int, password: str) -> None:
         def handle_error(self, request: object, client_address: object) -> None:
             pass  # a client that went away
 
-    Server(("127.0.0.1", port), Handler).serve_forever()
+    server = Server(("127.0.0.1", port), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        # The handshake is the handler's thread's: a client that says nothing must not hold up the others.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
 
 
 def _run(session: Any, asked: dict[str, str], body: bytes) -> bytes:
@@ -237,4 +249,4 @@ def _plain(body: bytes, encoding: str) -> bytes:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
+    serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:5])

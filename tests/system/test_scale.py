@@ -338,6 +338,17 @@ def test_a_house_without_its_neighbours_is_a_sentence(environment: dict[str, str
     assert unprepared.stderr.rstrip().endswith("run roamlog prepare")
 
 
+def test_a_clickhouse_that_cannot_be_reached_is_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    done = command(environment | {"ROAMLOG_CLICKHOUSE": "http://127.0.0.1:9"}, "prepare")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("roamlog: ClickHouse at http://127.0.0.1:9 cannot be used now: ")
+    (tmp_path / "empty.pem").touch()
+    for file, reason in (("none.pem", "No such file or directory"), ("empty.pem", "it holds no certificate")):
+        done = command(environment | {"ROAMLOG_CLICKHOUSE_CA": str(tmp_path / file)}, "prepare")
+        said = f"roamlog: ROAMLOG_CLICKHOUSE_CA is '{tmp_path / file}', which cannot be read ({reason})\n"
+        assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_a_wrong_password_of_clickhouse_is_a_sentence(environment: dict[str, str]) -> None:
     done = command(environment | {"ROAMLOG_CLICKHOUSE_PASSWORD": "guess"}, "prepare")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
