@@ -23,8 +23,14 @@ def say_log(level: str) -> None:
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     if level != "debug":
-        # What they meet that matters ends in a sentence of ours; the rest is thousands of lines while a broker is away.
-        for name, least in (("aiokafka", logging.CRITICAL), ("faust", logging.ERROR), ("mode", logging.ERROR)):
+        # What they meet that matters ends in a sentence of ours; the rest is thousands of lines while a server is away.
+        for name, least in {
+            "aiokafka": logging.CRITICAL,
+            "faust": logging.ERROR,
+            "mode": logging.ERROR,
+            "urllib3": logging.ERROR,
+            "clickhouse_connect": logging.ERROR,
+        }.items():
             logging.getLogger(name).setLevel(least)
 
 
