@@ -28,7 +28,7 @@ def say_log(level: str) -> None:
             "aiokafka": logging.CRITICAL,
             "faust": logging.ERROR,
             "mode": logging.ERROR,
-            "urllib3": logging.ERROR,
+            "urllib3.connectionpool": logging.ERROR,
             "clickhouse_connect": logging.ERROR,
         }.items():
             logging.getLogger(name).setLevel(least)
