@@ -159,6 +159,7 @@ def server_at(settings: Scale) -> Server:
         secure=scheme == "https",
         cafile=settings.clickhouse_ca or None,
         database=settings.clickhouse_database,
+        cluster=settings.clickhouse_cluster,
     )
 
 
@@ -175,7 +176,8 @@ async def prepare(settings: Scale) -> Prepared:
         at = SystemClock().now()
         topics = await kafka.prepare(cluster, partitions=settings.partitions, replication=settings.kafka_replication, at=at)
         async with _opened(settings) as shared:
-            return Prepared(topics, await worker.prepare(shared.log, shared.store, shared.projections, discover()))
+            made = await worker.prepare(shared.log, shared.store, shared.projections, discover(), settings.clickhouse_cluster)
+            return Prepared(topics, made)
 
 
 def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT) -> FoundT:
@@ -255,6 +257,7 @@ async def _streams(settings: Scale, listener: socket.socket, started: Callable[[
             dialects=dialects,
             cache_bytes=settings.state_cache_bytes,
             metrics=metrics,
+            on_cluster=settings.clickhouse_cluster,
         )
         await one.start()
         progress = shared.following.progress

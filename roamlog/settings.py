@@ -204,6 +204,12 @@ class Scale(Settings):
         pattern=r"^[a-z_][a-z0-9_]*$",
         examples=["small letters, digits and underscores"],
     )
+    clickhouse_cluster: str = Field(
+        "",
+        description="the ClickHouse cluster whose replicas keep the tables; by default one server does",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        examples=["letters, digits and underscores"],
+    )
     clickhouse_connections: int = Field(
         16,
         description="how many questions a process asks it at a time",

@@ -51,18 +51,20 @@ def fold_of(projection: AnyProjection) -> str:
 class Generations:
     """The store's register of generations. All statements are idempotent, so a crash between two of them heals."""
 
-    def __init__(self, store: TableStore, log_id: str, epoch: int) -> None:
+    def __init__(self, store: TableStore, log_id: str, epoch: int, on_cluster: str = "") -> None:
+        """`on_cluster` names the ClickHouse cluster whose replicas keep the tables; by default one server does."""
         self.relifted: Callable[[AnyProjection], str] = lambda _: ""
         """Names what was lifted anew in a projection's topics (streams/relift.py)."""
         self._store = store
         self._log_id = log_id
         self._epoch = epoch
+        self._on_cluster = on_cluster
 
     async def prepare(self) -> None:
         """Create the bookkeeping tables."""
         for table in tables.SYSTEM_TABLES:
-            await self._store.command(tables.create(table, "g0"))
-            await self._store.command(tables.view(table, "g0"))
+            await self._store.command(tables.create(table, "g0", self._on_cluster))
+            await self._store.command(tables.view(table, "g0", self._on_cluster))
 
     async def serving(self, projection: AnyProjection) -> Generation | None:
         """Return the generation that serves and fits fold and log, or None when one has to be filled.
@@ -81,7 +83,7 @@ class Generations:
                 _say.warning("table %s is gone; the log makes projection %s again", name, projection.name)
                 return None
             if name not in re.findall(r"\w+", there.get(table.name, "")):
-                await self._store.command(tables.view(table, generation.suffix))
+                await self._store.command(tables.view(table, generation.suffix, self._on_cluster))
         return generation
 
     async def is_current(self, projection: AnyProjection) -> bool:
@@ -103,25 +105,25 @@ class Generations:
             number = max(found[1] if found else 0, integer(left)) + 1
         generation = Generation(projection.name, number)
         for table in tables_of(projection):
-            await self._store.command(tables.drop(table, generation.suffix))
-            await self._store.command(tables.create(table, generation.suffix))
+            await self._store.command(tables.drop(table, generation.suffix, self._on_cluster))
+            await self._store.command(tables.create(table, generation.suffix, self._on_cluster))
         return generation
 
     async def serve(self, projection: AnyProjection, generation: Generation) -> None:
         """Let readers see the generation, register it, and let go of the one before."""
         before = await self._registered(projection)
         for table in tables_of(projection):
-            await self._store.command(tables.view(table, generation.suffix))
+            await self._store.command(tables.view(table, generation.suffix, self._on_cluster))
         relifted = self.relifted(projection)
         await self.note(generation, f"{fold_of(projection)}{_RELIFTED}{relifted}" if relifted else fold_of(projection))
         if before is not None and before[1] != generation.number:
             for table in tables_of(projection):
-                await self._store.command(tables.drop(table, f"g{before[1]}"))
+                await self._store.command(tables.drop(table, f"g{before[1]}", self._on_cluster))
 
     async def drop(self, projection: AnyProjection, generation: Generation) -> None:
         """Let go of a generation that does not serve."""
         for table in tables_of(projection):
-            await self._store.command(tables.drop(table, generation.suffix))
+            await self._store.command(tables.drop(table, generation.suffix, self._on_cluster))
 
     async def abandon(self, projection: AnyProjection, generation: Generation) -> None:
         """Let go of a generation that could not be filled or brought to serve; what served before serves on."""
@@ -129,14 +131,14 @@ class Generations:
         if found is None or found[1] == generation.number:
             return
         for table in tables_of(projection):
-            await self._store.command(tables.view(table, f"g{found[1]}"))
+            await self._store.command(tables.view(table, f"g{found[1]}", self._on_cluster))
         await self.drop(projection, generation)
 
     async def views(self, projections: Sequence[AnyProjection]) -> None:
         """Create the views over several projections (`findings`)."""
         findings = [t for p in projections for t in p.facts if t.name.endswith(FINDING_SUFFIX)]
         if findings:
-            await self._store.command(tables.union_view("findings", findings))
+            await self._store.command(tables.union_view("findings", findings, self._on_cluster))
 
     async def positions(self, generation: Generation) -> dict[TopicPartition, Reached]:
         """Return how far the generation came; a partition that it never read is absent."""

@@ -1,4 +1,7 @@
-"""Tables as ClickHouse DDL: versioned, filled in generations, read through views."""
+"""Tables as ClickHouse DDL: versioned, filled in generations, read through views.
+
+`on_cluster` names a ClickHouse cluster whose replicas all keep the tables; without it one server does.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -69,33 +72,48 @@ def physical(table: Table, generation: str) -> str:
     return f"{table.name}_v{table.version}_{generation}"
 
 
-def create(table: Table, generation: str) -> str:
+def create(table: Table, generation: str, on_cluster: str = "") -> str:
     """Return the CREATE TABLE of one generation."""
     lines = ",\n    ".join(f"{column.name} {column.type}" for column in columns(table))
     indexes = "".join(f",\n    {index}" for index in table.indexes)
     partition_by = f"\nPARTITION BY {table.partition_by}" if table.partition_by else ""
+    # A replicated table takes its path and its replica's name from the servers' settings (default_replica_path: the table's UUID).
+    engine, window = (
+        ("ReplicatedReplacingMergeTree", "replicated_deduplication_window")
+        if on_cluster
+        else ("ReplacingMergeTree", "non_replicated_deduplication_window")
+    )
     return (
-        f"CREATE TABLE IF NOT EXISTS {physical(table, generation)}\n(\n    {lines}{indexes}\n)\n"
-        f"ENGINE = ReplacingMergeTree({'rank' if table.kind == 'fact' else 'version'}){partition_by}\n"
+        f"CREATE TABLE IF NOT EXISTS {physical(table, generation)}{_on(on_cluster)}\n(\n    {lines}{indexes}\n)\n"
+        f"ENGINE = {engine}({'rank' if table.kind == 'fact' else 'version'}){partition_by}\n"
         f"ORDER BY ({', '.join(table.order_by)})\n"
-        f"SETTINGS {_SETTINGS[table.kind]}, non_replicated_deduplication_window = 1000"
+        f"SETTINGS {_SETTINGS[table.kind]}, {window} = 1000"
     )
 
 
-def view(table: Table, generation: str) -> str:
+def view(table: Table, generation: str, on_cluster: str = "") -> str:
     """Return the view that readers use: one row per sort key."""
-    return f"CREATE OR REPLACE VIEW {table.name} AS SELECT * FROM {physical(table, generation)} FINAL"
+    return f"CREATE OR REPLACE VIEW {table.name}{_on(on_cluster)} AS SELECT * FROM {physical(table, generation)} FINAL"
 
 
-def drop(table: Table, generation: str) -> str:
+def drop(table: Table, generation: str, on_cluster: str = "") -> str:
     """Return the statement that lets go of a generation."""
-    return f"DROP TABLE IF EXISTS {physical(table, generation)} SYNC"
+    return f"DROP TABLE IF EXISTS {physical(table, generation)}{_on(on_cluster)} SYNC"
 
 
-def union_view(name: str, tables: Iterable[Table]) -> str:
+def database(name: str, on_cluster: str = "") -> str:
+    """Return the statement that makes the database where it is missing."""
+    return f"CREATE DATABASE IF NOT EXISTS {name}{_on(on_cluster)}"
+
+
+def union_view(name: str, tables: Iterable[Table], on_cluster: str = "") -> str:
     """Return a view over alike tables of several projections, read through their own views."""
     own = "\n    UNION ALL ".join(f"SELECT {', '.join(c.name for c in table.columns)} FROM {table.name}" for table in tables)
-    return f"CREATE OR REPLACE VIEW {name} AS\n    {own}"
+    return f"CREATE OR REPLACE VIEW {name}{_on(on_cluster)} AS\n    {own}"
+
+
+def _on(cluster: str) -> str:
+    return f" ON CLUSTER {cluster}" if cluster else ""
 
 
 def ddl_hash(table: Table) -> str:

@@ -44,13 +44,18 @@ class Stuck(Exception):
 
 
 async def prepare(
-    log: KafkaLog, store: TableStore, projections: Sequence[AnyProjection], dialects: Mapping[str, Dialect] = NO_DIALECTS
+    log: KafkaLog,
+    store: TableStore,
+    projections: Sequence[AnyProjection],
+    dialects: Mapping[str, Dialect] = NO_DIALECTS,
+    on_cluster: str = "",
 ) -> list[str]:
     """Make the tables that are missing, empty, and let them serve; returns the projections that got new ones.
 
-    Workers fill them from the log's start. Run by one process at a time, before the others.
+    Workers fill them from the log's start. Run by one process at a time, before the others. `on_cluster` names the ClickHouse
+    cluster whose replicas keep them.
     """
-    generations = Generations(store, log.log_id, log.epoch)
+    generations = Generations(store, log.log_id, log.epoch, on_cluster)
     relifts = Relifts(await relift.read(log), dialects, log.epoch)
     generations.relifted = lambda projection: relifts.name(projection.topics)
     await generations.prepare()
@@ -79,6 +84,7 @@ class Worker:
         cache_bytes: int = CACHE_BYTES,
         stuck_s: float = STUCK_S,
         metrics: Metrics | None = None,
+        on_cluster: str = "",
     ) -> None:
         """`dialects` lift again what `dialect.relifted` names."""
         self._metrics = metrics
@@ -90,7 +96,7 @@ class Worker:
         self._stuck_s = stuck_s
         self._dialects = dialects
         self._relifts = Relifts((), dialects, log.epoch)
-        self._generations = Generations(store, log.log_id, log.epoch)
+        self._generations = Generations(store, log.log_id, log.epoch, on_cluster)
         self._generations.relifted = lambda projection: self._relifts.name(projection.topics)
         self._serving: dict[str, Generation] = {}
         self._deliveries = Deliveries(log, cluster.prefix)

@@ -30,6 +30,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Ope
 from msgspec import Struct
 
 from schemas.types import EARLIEST, LATEST
+from streams import tables
 from streams.ports import RefusedRow, ResultTooLarge, StoreDamaged, StoreUnavailable
 
 ENGINE_OPTIONS: Final = {
@@ -54,6 +55,15 @@ SERVER_SETTINGS: Final = {
     "date_time_output_format": "iso",
     "select_sequential_consistency": 1,  # a replica that has not taken an insert yet must not answer for its state
 }
+CLUSTER_SETTINGS: Final = {
+    # What was read must be what was written, whichever replica answers and whichever fails: an insert waits for a majority, and
+    # a read for a replica that has them all. ClickHouse promises that of inserts that follow one another only, which the
+    # processes try again when they meet (286).
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": 0,
+    "insert_quorum_timeout": 60_000,
+    "distributed_ddl_task_timeout": 60,
+}
 READ_FORMATS: Final = {"String": "bytes", "FixedString": "bytes", "DateTime64": "int"}
 
 _T = TypeVar("_T")
@@ -72,7 +82,7 @@ _REFUSED: Final = {6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 4
 # The same call may succeed later: limits of time and memory, disks, networks.
 _TRANSIENT: Final = {
     *(74, 75, 76, 159, 160, 164, 172, 173, 201, 202, 204, 209, 210, 214, 236, 241, 242, 243, 252, 279, 294, 319),
-    *(394, 425, 439, 586, 734, 777, 778, 1000, 1001, 1002, 1020),
+    *(225, 285, 286, 289, 394, 425, 439, 586, 734, 777, 778, 999, 1000, 1001, 1002, 1020),
 }
 # The files are not as they were written:
 _TOO_MANY_ROWS: Final = 396
@@ -92,7 +102,10 @@ class StoreError(Exception):
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """How to reach a ClickHouse server. `cafile` names the authorities that are trusted (with `secure`)."""
+    """How to reach a ClickHouse server.
+
+    `cafile` names the authorities that are trusted (with `secure`), `cluster` the cluster that it belongs to, if any.
+    """
 
     host: str
     port: int = 8123
@@ -101,6 +114,7 @@ class Server(Struct, frozen=True, kw_only=True):
     secure: bool = False
     cafile: str | None = None
     database: str = "roamlog"
+    cluster: str = ""
 
     @property
     def url(self) -> str:
@@ -173,6 +187,7 @@ class ClickHouseStore:
         """
         if not _NAME.fullmatch(server.database):
             raise ValueError(f"{server.database!r} is no name of a database")
+        settings = SERVER_SETTINGS | (CLUSTER_SETTINGS if server.cluster else {})
         pool = clickhouse_connect.driver.httputil.get_pool_manager(maxsize=readers + 1, ca_cert=server.cafile)
 
         def connect(database: str | None = server.database) -> Client:
@@ -183,7 +198,7 @@ class ClickHouseStore:
                 password=server.password,
                 secure=server.secure,
                 database=database or "default",
-                settings=dict(SERVER_SETTINGS),
+                settings=dict(settings),
                 autogenerate_session_id=False,  # calls of several threads share what one session would serialise
                 connect_timeout=5,
                 send_receive_timeout=120,
@@ -194,7 +209,7 @@ class ClickHouseStore:
             first = connect(None)
             there = first.query("SELECT count() FROM system.databases WHERE name = {name:String}", {"name": server.database})
             if there.result_rows[0][0] == 0:
-                first.command(f"CREATE DATABASE {server.database}")
+                first.command(tables.database(server.database, server.cluster))
             store = cls(connect, readers, pool.clear, share=True)
             first.close()
         except ClickHouseError as fault:
@@ -230,8 +245,8 @@ class ClickHouseStore:
 
         It reads all there is: seconds a gigabyte.
         """
-        tables = await self.query("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
-        for (name,) in tables:
+        found = await self.query("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
+        for (name,) in found:
             sql = f"CHECK TABLE `{_shown(name)}` SETTINGS check_query_single_value_result = 0"
             report = await self.query_bytes(sql, "JSONEachRow")
             for part in map(msgspec.json.decode, report.splitlines()):
