@@ -47,7 +47,7 @@ FROM
         connection,
         party,
         module,
-        any(object_id) AS id,
+        min(object_id) AS id,
         count() AS times,
         arrayMap(one -> one.2, arraySort(groupArray((received_at, message)))) AS fields,
         min(received_at) AS first_at,

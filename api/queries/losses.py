@@ -27,7 +27,9 @@ class Lost(BaseModel):
     last_at: datetime | None = Field(description="when the last of them arrived, UTC; null on the way out")
 
 
+# Behind a UNION ALL, ORDER BY would order its last part alone.
 SQL: Final = f"""
+SELECT * FROM (
 SELECT
     'in' AS direction,
     connection AS partner,
@@ -36,7 +38,7 @@ SELECT
     ocpi_version AS version,
     severity AS kind,
     replaceRegexpAll(pointer, '/[0-9]+(/|$)', '/*\\\\1') AS pointer,
-    any(message) AS reason,
+    min(message) AS reason,
     count() AS losses,
     toNullable(uniqExact(lower(object_id))) AS objects,
     toNullable(min(received_at)) AS first_at,
@@ -60,6 +62,7 @@ SELECT
     NULL AS last_at
 FROM (SELECT arrayJoin({{given:Array(Tuple(String, String, String, String, UInt64))}}) AS given)
 WHERE {{party:String}} = ''
+)
 ORDER BY direction, partner, party, module, version, kind, pointer
 """
 

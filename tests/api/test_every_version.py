@@ -469,6 +469,15 @@ async def test_what_is_withheld_is_counted(home: House) -> None:
     assert [(row["kind"], row["losses"]) for row in await losses(home) if row["direction"] == "out"] == [("withheld", 1)]
 
 
+async def test_losses_are_told_in_order(home: House) -> None:
+    for name in ("Session", "Location", "CDR"):
+        for version in ("2.1.1", "2.0"):
+            await push(home, version, name, sample(version, name, id=f"{name}-{version}"))
+    told = [(row["module"], row["version"], row["kind"], row["pointer"]) for row in await losses(home)]
+    assert {row[0] for row in told} == {"cdrs", "locations", "sessions"}
+    assert told == sorted(told)
+
+
 async def test_losses_are_no_findings(home: House) -> None:
     await push(home, "2.1.1", "Tariff", sample("2.1.1", "Tariff"))
     assert await losses(home) != []
