@@ -213,7 +213,7 @@ class House:
         sent = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {} if token is None else {"authorization": f"Token {token}"}
         named |= {name.lower(): value for name, value in (headers or {}).items()}
-        return await _asked(self.app, method, path, sent, named)
+        return await asked(self.app, method, path, sent, named)
 
     async def crawl(self, path: str, token: str = "msp") -> list[Reply]:
         """Return every page, following Link as it is."""
@@ -251,7 +251,7 @@ def next_of(reply: Reply) -> str:
     return url.removeprefix("<")
 
 
-async def _asked(app: ASGIApp, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+async def asked(app: ASGIApp, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
     raw_path, _, query = path.partition("?")
     scope = {
         "type": "http",
