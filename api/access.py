@@ -19,14 +19,14 @@ _BASIC: Final = b'Basic realm="roamlog: any name, the operator token as password
 class Reader(Struct, frozen=True):
     """A partner as a reader, in all its roles. It sees what its `owners` own, and what is addressed to one of `addressees`.
 
-    `first` is the role that it plays where a connection has one alone (OCPI 2.1.1 and before).
+    `first` is the role that it plays where a connection has one alone (OCPI 2.1.1 and before), None while nobody knows it.
     """
 
     name: str
     owners: tuple[str, ...]
     addressees: tuple[str, ...]
     roles: frozenset[Role]
-    first: Role
+    first: Role | None
 
     @property
     def sees_offers(self) -> bool:
@@ -64,6 +64,15 @@ def reader_of(name: str, roles: Sequence[PartyRole], parties: Collection[str] = 
     return Reader(
         name, tuple(sorted(own | set(parties))), tuple(sorted(addressed)), frozenset(role.role for role in roles), roles[0].role
     )
+
+
+def guest_of(name: str, roles: Sequence[Role]) -> Reader:
+    """Return who is about to register: it may read what is offered to these roles, to all where none is known, but no object."""
+    return Reader(name, (), (), frozenset(roles or _ANY), roles[0] if roles else None)
+
+
+_ANY: Final[tuple[Role, ...]] = ("CPO", "EMSP", "HUB")
+"""To one of these everything is offered."""
 
 
 class Gate:

@@ -33,6 +33,7 @@ from streams.ports import Clock, EventLog, LogUnavailable, Positions, ResultTooL
 class Outlet(Struct, frozen=True, kw_only=True):
     """What serving needs. `projections` are all that run, by name, with the topics that each folds.
 
+    `welcome` says who may look at versions and their details: partners alone, where nobody registers.
     `clients` are the parties that a hub may tell of, `is_hub` whether we are one. `public_url` is where partners reach this
     house; `page_limit` the most objects on a page of an OCPI list; `read_wait_s` how long reads wait for what was written
     before them.
@@ -51,6 +52,7 @@ class Outlet(Struct, frozen=True, kw_only=True):
     clients: KnownClients
     public_url: str
     is_hub: bool = False
+    welcome: Authenticate | None = None
     page_limit: int = 1000
     read_wait_s: float = 2.0
 
@@ -91,13 +93,15 @@ def _ocpi(outlet: Outlet, gate: Gate, twins: Twins, freshness: Freshness) -> lis
     receiver = ReceiverReads(lookup, freshness, outlet.log.partitions, dialects, lowering, clients)
     versions = Versions(dialects, url, is_hub=is_hub)
 
-    def endpoint(interface: str, answering: Answering) -> Endpoint:
+    door = Gate(outlet.welcome or outlet.authenticate, outlet.is_operator)
+
+    def endpoint(interface: str, answering: Answering, gate: Gate = gate) -> Endpoint:
         return Endpoint(interface, gate, outlet.clock, outlet.metrics, answering)
 
     return [
         OcpiRoute("receiver-get", lambda parts: parts[1:2] == ["receiver"], endpoint("receiver", receiver), method="GET"),
         OcpiRoute("sender", lambda parts: parts[1:2] == ["sender"], endpoint("sender", sender)),
-        OcpiRoute("versions", lambda parts: parts[1:2] not in (["receiver"], ["sender"]), endpoint("versions", versions)),
+        OcpiRoute("versions", lambda parts: parts[1:2] not in (["receiver"], ["sender"]), endpoint("versions", versions, door)),
     ]
 
 

@@ -134,7 +134,29 @@ def _versions(dialects: Mapping[str, Dialect]) -> Schema:
     for version in dialects:
         answers = {"200": _answer("the endpoints that this partner may use", details)}
         paths[f"/ocpi/{version}"] = {"get": _request(f"Version details of OCPI {version}", answers, "ocpi", [])}
+        paths[f"/ocpi/{version}/credentials"] = _credentials(interface(version))
     return paths
+
+
+def _credentials(version: Interface) -> Schema:
+    role: Schema = {"country_code": _STRING, "party_id": _STRING, "business_details": {"type": "object"}}
+    fields: Schema = {"token": _STRING, "url": _STRING}
+    if version.has_roles:
+        roles = {"type": "object", "properties": {"role": _STRING, **role}, "required": ["role", "country_code", "party_id"]}
+        fields |= {"roles": {"type": "array", "items": roles}}
+    else:
+        fields |= role
+    said = {"type": "object", "properties": fields}
+    ours = {"200": _answer("our credentials", said)}
+    return {
+        "get": _request("Our credentials", ours, "ocpi", []),
+        "post": _request("Register, with the token of an invitation", ours, "ocpi", [], said),
+        "put": _request("Change credentials: new tokens, another version, other endpoints", ours, "ocpi", [], said),
+        "delete": _request("End the registration", {"200": _answer("it is over", None)}, "ocpi", []),
+    }
+
+
+_STRING: Final[Schema] = {"type": "string"}
 
 
 _OBJECTS: Final[Mapping[str, Module]] = {

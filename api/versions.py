@@ -10,7 +10,7 @@ from api.access import Reader
 from api.errors import Refusal, no_such_path, not_allowed, not_spoken
 from api.exchange import Answer, Asked
 from schemas.ocpi.dialect import Dialect
-from schemas.ocpi.interface import HUBCLIENTINFO, OWNERS, Interface, Side, interface, side_of
+from schemas.ocpi.interface import CREDENTIALS, EITHER, HUBCLIENTINFO, OWNERS, Interface, Side, interface, side_of
 from schemas.party import Role
 from schemas.types import Module
 
@@ -69,8 +69,13 @@ class Versions:
 
     def _endpoints(self, version: Interface, reader: Reader) -> Iterator[Offered]:
         base = f"{self._base}/{version.version}"
+        # Of credentials the role means nothing, but it is required (OCPI 2.2.1 version_information_endpoint, Endpoint class).
+        yield Offered(CREDENTIALS, f"{base}/{CREDENTIALS}", "SENDER" if version.has_roles else UNSET)
         if not version.has_roles:
             for module in Module:
+                if reader.first is None:
+                    yield Offered(module.value, f"{base}/{EITHER}/{module.value}")
+                    continue
                 yield Offered(module.value, f"{base}/{side_of(reader.first, module).lower()}/{module.value}")
             return
         for side in SIDES:

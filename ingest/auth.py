@@ -50,6 +50,12 @@ def presented(header: bytes) -> bytes | None:
     return text if scheme.lower() == b"token" and text and b" " not in text else None
 
 
+def token_of(text: bytes, encoding: str) -> str:
+    """Return the token that a presented text presents, where it is known to do so raw or in base64."""
+    found = base64.b64decode(text).rstrip(b"\n") if encoding == "base64" else text
+    return found.decode("latin-1")
+
+
 def digest(pepper: bytes, text: bytes) -> str:
     """Return the HMAC-SHA256 of a presented text, in hex.
 
@@ -63,5 +69,10 @@ def hashes(pepper: bytes, token: str) -> tuple[str, ...]:
 
     Two partners whose digests are disjoint cannot be taken for each other, however their tokens are encoded.
     """
+    return tuple(digest(pepper, text) for text in forms(token))
+
+
+def forms(token: str) -> tuple[bytes, ...]:
+    """Return every text that presents a token of ASCII, in the order of `FORMS`."""
     raw = token.encode("ascii")
-    return tuple(digest(pepper, text) for text in (raw, base64.b64encode(raw), base64.b64encode(raw + b"\n")))
+    return raw, base64.b64encode(raw), base64.b64encode(raw + b"\n")

@@ -1,5 +1,7 @@
 """What can go wrong at the edge; each text is one sentence for the person who reads it."""
 
+from typing import Final, Literal
+
 
 class IngestError(Exception):
     """The root of what the edge raises to its callers."""
@@ -18,7 +20,27 @@ class InvalidPartner(IngestError, ValueError):
 
 
 class PartnerConflict(IngestError):
-    """The partner cannot be added: its name, a party or its token belongs to another."""
+    """A partner cannot be what it would be. `reason` says what stands against it.
+
+    name: there is one of that name. party: one of its parties is another's. token: it, or an encoding of it, is another's.
+    identity: it is not who was invited or registered. spent: the token that opened the door was used, replaced or withdrawn,
+    or has expired.
+    """
+
+    def __init__(self, text: str, reason: Literal["name", "party", "token", "identity", "spent"]) -> None:
+        self.reason: Final = reason
+        super().__init__(text)
+
+
+class NotRegistered(IngestError):
+    """A partner could not be registered, or its registration not be changed.
+
+    `is_refused`: the partner said so; else it may have taken what we sent, and its answer was lost.
+    """
+
+    def __init__(self, text: str, *, is_refused: bool = True) -> None:
+        self.is_refused: Final = is_refused
+        super().__init__(text)
 
 
 class UnknownPartner(IngestError):

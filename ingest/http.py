@@ -12,7 +12,9 @@ from urllib.parse import quote
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ingest import auth, credentials
 from ingest.authorize import Authorize
+from ingest.credentials import Credentials, CredentialsRequest
 from ingest.partners import Connection, PartnerRegistry
 from ingest.push import Push
 from ingest.requests import UNAVAILABLE, Answer, PushRequest, Refusal
@@ -94,6 +96,25 @@ def routes(
 def fallback(push: Push, registry: PartnerRegistry, clock: Clock, metrics: Metrics, *, body_bytes: int = BODY_BYTES) -> list[Route]:
     """Return the route that answers every other request below `/ocpi/{version}/receiver/`; it belongs after all others."""
     return [_Route(RECEIVER, _Endpoint(push, "roamlog_push_seconds", registry, clock, metrics, body_bytes), None)]
+
+
+def registration(taking: Credentials, registry: PartnerRegistry, clock: Clock, metrics: Metrics) -> list[Route]:
+    """Return the route of `/ocpi/{version}/credentials`; it belongs before all that answer below `/ocpi/{version}`."""
+    return [_Registration(_Door(taking, registry, clock, metrics))]
+
+
+class _Registration(Route):
+    """Matches `/ocpi/{version}/credentials`, whatever the verb."""
+
+    def __init__(self, endpoint: "_Door") -> None:
+        super().__init__("/ocpi/{version}/credentials", endpoint, name="credentials", include_in_schema=False)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        parts = _path(scope).split("/")
+        is_ours = len(parts) in {4, 5} and parts[:2] == ["", "ocpi"] and parts[3] == "credentials" and parts[4:] in ([], [""])
+        return (Match.FULL, {"endpoint": self.endpoint}) if is_ours else (Match.NONE, {})
 
 
 class _Route(Route):
@@ -239,6 +260,58 @@ class _Endpoint:
                 if whole(send, answer.http, lines, body):
                     return
         headers += [_JSON, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": answer.http, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class _Door:
+    """Who wants to be a partner, is one, or was: any token that is known in any way gets an answer."""
+
+    def __init__(self, taking: Credentials, registry: PartnerRegistry, clock: Clock, metrics: Metrics) -> None:
+        self._taking = taking
+        self._registry = registry
+        self._clock = clock
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        authorization = headers.get(b"authorization", b"")
+        presented = auth.presented(authorization)
+        try:
+            bearer = await self._registry.bearer(authorization)
+        except LogUnavailable:
+            return await self._send(scope, send, headers, UNAVAILABLE)
+        if bearer is None or presented is None:
+            self._metrics.count("roamlog_unauthenticated_total")
+            return await self._send(scope, send, headers, _UNKNOWN)
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > credentials.BODY_BYTES:
+                limit = f"the body is longer than {credentials.BODY_BYTES} bytes; it was not read"
+                return await self._send(scope, send, headers, Answer(413, 2001, limit, close=True))
+            if not message.get("more_body", False):
+                break
+        request = CredentialsRequest(
+            bearer=bearer,
+            presented=presented,
+            method=scope["method"],
+            version=_path(scope).split("/")[2],
+            path=_path(scope),
+            body=bytes(body),
+            request_id=_text(headers[b"x-request-id"]) if b"x-request-id" in headers else None,
+            correlation_id=_text(headers[b"x-correlation-id"]) if b"x-correlation-id" in headers else None,
+        )
+        await self._send(scope, send, headers, await self._taking.receive(request))
+
+    async def _send(self, scope: Scope, send: Send, asked: dict[bytes, bytes], answer: Answer) -> None:
+        now = self._clock.now()
+        body = success(answer.data, now) if answer.message is None else error(answer.code, answer.message, now)
+        headers = [*taken_over(asked, _path(scope)), *(_of_errors(answer) if answer.http >= 400 else ())]
+        headers += [_JSON, (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": answer.http, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

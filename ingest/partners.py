@@ -1,16 +1,17 @@
-"""The partners: a pure fold of the topic ocpi.partners, and the registry that follows it."""
+"""The registry of partners: it follows the topic ocpi.partners, and writes to it what is said of them."""
 
 import asyncio
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest import auth
+from ingest.connections import Connection, Invitation, Meant, Partners, Use, fold
 from ingest.errors import InvalidPartner, PartnerConflict, UnknownPartner
 from ingest.secrets import Sealer
 from schemas import envelope as envelopes
@@ -19,20 +20,32 @@ from schemas.ocpi.interface import interface
 from schemas.party import (
     MODULE,
     ROLES,
+    TAGS,
     TYPES,
     Client,
     ClientReplaced,
     Encoding,
-    Endpoint,
     PartnerAdded,
     PartnerEvent,
+    PartnerInvited,
+    PartnerOffered,
+    PartnerRegistered,
     PartnerRemoved,
+    PartnerUnregistered,
+    PartnerUpdated,
+    PartnerWithdrawn,
     PartyRole,
+    Role,
     partner_event_of,
 )
-from schemas.types import Instant, party_of
+from schemas.types import party_of
 from streams.ports import Clock, Entry, EventLog, LogUnavailable, Record, TopicPartition
 from streams.topics import PARTNERS, record_key
+
+__all__ = ["Bearer", "Connection", "Issued", "PartnerRegistry", "checked_name", "parties_of", "party_roles", "roles_of"]
+
+OFFER_US: Final = 3_600_000_000
+"""For how long (microseconds) a partner may look at our versions with a token that we gave it and it has not taken."""
 
 RESERVED: Final = frozenset({"linker", "load", "operator"})
 """Names of connections that no partner may have, because envelopes use them for the operator's own acts, and for ours."""
@@ -44,42 +57,33 @@ _LANE: Final = TopicPartition(PARTNERS, 0)
 _CACHED: Final = 4096
 
 
-class Connection(Struct, frozen=True):
-    """A partner as it now stands. `parties` are all owners that it may write, `NL*TNM` in upper case."""
+Said: TypeAlias = (
+    PartnerAdded
+    | PartnerRemoved
+    | PartnerInvited
+    | PartnerOffered
+    | PartnerWithdrawn
+    | PartnerRegistered
+    | PartnerUpdated
+    | PartnerUnregistered
+)
+"""What is said of a partner by name."""
+
+
+class Bearer(Struct, frozen=True):
+    """Who presents a token, and what it is good for. There is no `connection` yet while somebody registers."""
 
     name: str
-    roles: tuple[PartyRole, ...]
-    version: str
-    allowed: tuple[str, ...]
-    added_at: Instant
-    parties: frozenset[str]
-    endpoints: tuple[Endpoint, ...] = ()
-    """What the partner offers, as it said when it was registered; empty where an operator added it."""
-    versions_url: str = ""
-    outbound: bytes = b""
-    """The token that it gave us, encrypted: see `PartnerRegistry.token_for`; b"" where it gave none."""
-    encoding: Encoding = "raw"
-    """How it wants that token."""
+    use: Use
+    token_hash: str
+    encoding: Encoding
+    connection: Connection | None
+    invitation: Invitation | None
 
     @property
-    def owner(self) -> str:
-        """Whose the objects are that name no owner, as a CDR of 2.1.1: the party's in whose role a CPO speaks, else the first."""
-        return next((role.party for role in self.roles if role.role == "CPO"), self.roles[0].party)
-
-    @property
-    def is_hub(self) -> bool:
-        """Whether it speaks for others (role HUB)."""
-        return any(role.role == "HUB" for role in self.roles)
-
-
-class Partners(Struct, frozen=True):
-    """The state of the fold: connections by name, whose a party is, and which presented texts (digests) mean whom."""
-
-    connections: dict[str, Connection] = {}
-    bound: dict[str, str] = {}
-    texts: dict[str, tuple[str, int]] = {}
-    clients: dict[tuple[str, str, str], Client] = {}
-    """By hub ('' for ourselves), party and role."""
+    def is_partner(self) -> bool:
+        """Whether the token opens the functional modules."""
+        return self.connection is not None and self.use in {"partner", "replaced", "offered"}
 
 
 class Issued(NamedTuple):
@@ -92,90 +96,25 @@ class Issued(NamedTuple):
         return f"Issued({self.connection.name!r}, …)"
 
 
-def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
-    """Return the partners after the event. Raises PartnerConflict where it loses: then nothing changed.
-
-    A party belongs to one connection, and no two connections share a text that presents their token.
-    """
-    match event:
-        case PartnerAdded(name, roles, version, token_hashes, allowed):
-            own = {role.party for role in roles}
-            if name in partners.connections:
-                raise PartnerConflict(f"partner {name} exists already; remove it first")
-            for party in sorted(own):
-                if party in partners.bound:
-                    raise PartnerConflict(f"party {party} belongs to partner {partners.bound[party]}; remove that partner first")
-            if any(text in partners.texts for text in token_hashes):
-                raise PartnerConflict("the token, or an encoding of it, is another partner's; choose another")
-            connection = Connection(name, roles, version, allowed, at, frozenset(own.union(allowed)))
-            clients = dict(partners.clients)
-            for role in roles:
-                _note(clients, Client(role.country_code, role.party_id, role.role, "CONNECTED", at, at))
-            return _behind_hubs(
-                Partners(
-                    {**partners.connections, name: connection},
-                    {**partners.bound, **dict.fromkeys(own, name)},
-                    {**partners.texts, **{text: (name, form) for form, text in enumerate(token_hashes)}},
-                    clients,
-                )
-            )
-        case PartnerRemoved(name):
-            gone = partners.connections.get(name)
-            own = set() if gone is None else {role.party for role in gone.roles}
-            clients = {
-                key: replace(client, status="SUSPENDED", last_updated=at)
-                if client.hub == name or (not client.hub and client.party in own)
-                else client
-                for key, client in partners.clients.items()
-            }
-            return _behind_hubs(
-                Partners(
-                    {known: connection for known, connection in partners.connections.items() if known != name},
-                    {party: owner for party, owner in partners.bound.items() if owner != name},
-                    {text: owner for text, owner in partners.texts.items() if owner[0] != name},
-                    clients,
-                )
-            )
-        case ClientReplaced(hub, country_code, party_id, role_name, status, last_updated, document):
-            clients = dict(partners.clients)
-            told = Client(country_code, party_id, role_name, status, last_updated, at, hub, bytes(document))
-            _note(clients, told)
-            return _behind_hubs(replace(partners, clients=clients))
-
-
-def _note(clients: dict[tuple[str, str, str], Client], client: Client) -> None:
-    """Take what is said of a client, where nothing newer has been said."""
-    key = (client.hub, client.party, client.role)
-    before = clients.get(key)
-    if before is None:
-        clients[key] = client
-    elif client.last_updated >= before.last_updated:
-        clients[key] = replace(client, first_seen=before.first_seen)
-
-
-def _behind_hubs(partners: Partners) -> Partners:
-    """Return the partners with each hub writing for whom it has told of; who is connected directly speaks for itself."""
-    connections = dict(partners.connections)
-    for name, connection in connections.items():
-        if connection.is_hub:
-            told = {one.party for one in partners.clients.values() if one.hub == name and one.status != "SUSPENDED"}
-            behind = {party for party in told if partners.bound.get(party, name) == name}
-            own = {role.party for role in connection.roles}
-            connections[name] = replace(connection, parties=frozenset(own.union(connection.allowed, behind)))
-    return replace(partners, connections=connections)
-
-
 def party_roles(parties: Iterable[str], roles: Iterable[str]) -> tuple[PartyRole, ...]:
     """Return every role for every party; raises InvalidPartner for what is no `NL*TNM` or no role of OCPI."""
     found = []
     for party in parties:
         country_code, party_id = _party(party)
-        for role in roles:
-            if role.upper() not in ROLES:
-                raise InvalidPartner(f"{role!r} is no role; OCPI knows {', '.join(ROLES)}")
-            found.append(PartyRole(role.upper(), country_code, party_id))  # type: ignore[arg-type]
+        found += [PartyRole(role, country_code, party_id) for role in roles_of(roles)]
     if not found:
         raise InvalidPartner("a partner has at least one party and one role")
+    return tuple(dict.fromkeys(found))
+
+
+def roles_of(texts: Iterable[str]) -> tuple[Role, ...]:
+    """Return roles, each once; raises InvalidPartner for what is none of OCPI's."""
+    found: list[Role] = []
+    for text in texts:
+        known = next((role for role in ROLES if role == text.upper()), None)
+        if known is None:
+            raise InvalidPartner(f"{text!r} is no role; OCPI knows {', '.join(ROLES)}")
+        found.append(known)
     return tuple(dict.fromkeys(found))
 
 
@@ -202,6 +141,11 @@ class PartnerRegistry:
     def list(self) -> list[Connection]:
         """Return the connections, by name."""
         return [connection for _, connection in sorted(self._partners.connections.items())]
+
+    def invitations(self) -> Sequence[Invitation]:
+        """Return who may register now, by name."""
+        now = self._clock.now()
+        return [invited for _, invited in sorted(self._partners.invitations.items()) if now < invited.expires_at]
 
     def get(self, name: str) -> Connection | None:
         """Return the connection of that name."""
@@ -238,28 +182,50 @@ class PartnerRegistry:
         return self._learned.get(name) or auth.FORMS[interface(connection.version).encodes_token]
 
     async def authenticate(self, header: bytes) -> Connection | None:
-        """Return the connection of an Authorization header, None when nobody's.
+        """Return the connection of an Authorization header, None when nobody's, or of somebody who is not connected yet.
 
         An unknown token triggers one read to the topic's end, so that a partner added elsewhere is never turned away.
         Raises LogUnavailable when that read fails.
         """
         if cached := self._cache.get(header):
             return cached
+        found = await self._meant(header)
+        if found is None or not found.holds(self._clock.now()) or found.use == "invited":
+            return None
+        connection = self._partners.connections.get(found.name)
+        if connection is not None and found.until is None:  # what ends some time is looked up each time
+            self._learned[found.name] = auth.FORMS[found.form]
+            if len(self._cache) >= _CACHED:
+                self._cache.clear()
+            self._cache[header] = connection
+        return connection
+
+    async def bearer(self, header: bytes) -> Bearer | None:
+        """Return who presents a token, also one that registers or is not connected any more; None for nobody.
+
+        Raises LogUnavailable.
+        """
+        found = await self._meant(header)
+        if found is None or not (found.holds(self._clock.now()) or found.use in {"spent", "gone"}):
+            return None
+        pending = self._partners.offers if found.use == "offered" else self._partners.invitations
+        return Bearer(
+            name=found.name,
+            use=found.use,
+            token_hash=found.token_hash,
+            encoding="raw" if found.form == 0 else "base64",
+            connection=self._partners.connections.get(found.name),
+            invitation=pending.get(found.name) if found.use in {"invited", "offered"} else None,
+        )
+
+    async def _meant(self, header: bytes) -> Meant | None:
         text = auth.presented(header)
         if text is None:
             return None
         digest = auth.digest(self._pepper, text)
         if digest not in self._partners.texts:
             await self.catch_up()
-        found = self._partners.texts.get(digest)
-        if found is None:
-            return None
-        name, form = found
-        self._learned[name] = auth.FORMS[form]
-        if len(self._cache) >= _CACHED:
-            self._cache.clear()
-        connection = self._cache[header] = self._partners.connections[name]
-        return connection
+        return self._partners.texts.get(digest)
 
     async def add(
         self,
@@ -274,29 +240,71 @@ class PartnerRegistry:
 
         Raises InvalidPartner, InvalidToken, PartnerConflict (nothing changed) or LogUnavailable.
         """
-        if not _NAME.fullmatch(name) or name in RESERVED:
-            rule = f"1 to 64 letters, digits, dots, hyphens and underscores, and none of {', '.join(sorted(RESERVED))}"
-            raise InvalidPartner(f"{name[:80]!r} cannot name a partner: {rule}")
+        checked_name(name)
         if not _VERSION.fullmatch(version):
             raise InvalidPartner(f"{version!r} is no OCPI version")
         if not interface(version).has_roles and len(roles) > 1:
             raise InvalidPartner(f"a connection of OCPI {version} has one party in one role; add another partner for each other")
         given = auth.new_token() if token is None else auth.checked(token)
-        extra = tuple(dict.fromkeys("*".join(_party(party)) for party in allowed))
-        event = PartnerAdded(name, tuple(roles), version, auth.hashes(self._pepper, given), extra)
-        await self.catch_up()
-        fold(self._partners, event, 0)  # a conflict that is known beforehand need not be in the log
-        await self._said(event, roles[0].party)
+        event = PartnerAdded(name, tuple(roles), version, self.hashes(given), parties_of(allowed))
+        await self.say(event, roles[0].party)
         return Issued(self._partners.connections[name], given)
 
-    async def remove(self, name: str) -> Connection:
-        """Return the connection that was closed, once that is folded; raises UnknownPartner or LogUnavailable."""
+    async def remove(self, name: str) -> Connection | None:
+        """Return the connection that was closed, once that is folded, None where there was but an invitation.
+
+        Raises UnknownPartner or LogUnavailable.
+        """
         await self.catch_up()
         connection = self._partners.connections.get(name)
-        if connection is None:
+        if connection is None and name not in self._partners.invitations:
             raise UnknownPartner(f"no partner is called {name}")
-        await self._said(PartnerRemoved(name), connection.roles[0].party)
+        await self.say(PartnerRemoved(name), connection.roles[0].party if connection is not None else "")
         return connection
+
+    async def invite(
+        self,
+        name: str,
+        lasts_us: int,
+        *,
+        parties: Sequence[str] = (),
+        roles: Sequence[Role] = (),
+        allowed: Sequence[str] = (),
+    ) -> tuple[Invitation, str]:
+        """Return an invitation and its token A, which is shown this once; raises as `add` does.
+
+        `lasts_us` is how long it may be used (microseconds). Another one of that name takes its place.
+        """
+        checked_name(name)
+        token = auth.new_token()
+        bound = parties_of(parties)
+        expires_at = self._clock.now() + lasts_us
+        event = PartnerInvited(name, self.hashes(token), expires_at, bound, tuple(dict.fromkeys(roles)), parties_of(allowed))
+        await self.say(event, bound[0] if bound else "")
+        return self._partners.invitations[name], token
+
+    async def offer(self, name: str, roles: Sequence[Role] = ()) -> tuple[str, tuple[str, ...]]:
+        """Return a new token for a partner and its digests; with it the partner may look at our versions at once.
+
+        Whoever is connected already may do everything with it. Raises as `add` does.
+        """
+        checked_name(name)
+        token = auth.new_token()
+        hashes = self.hashes(token)
+        await self.say(PartnerOffered(name, hashes, self._clock.now() + OFFER_US, tuple(roles)), "")
+        return token, hashes
+
+    def hashes(self, token: str) -> tuple[str, ...]:
+        """Return the digests under which a token is known."""
+        return auth.hashes(self._pepper, token)
+
+    def sealed(self, name: str, token: str) -> bytes:
+        """Return a token that a partner gave us, encrypted."""
+        return self._sealer.seal(name, token)
+
+    def check(self, event: PartnerEvent) -> None:
+        """Raise PartnerConflict where the event would lose now; whoever says it later may lose nevertheless."""
+        fold(self._partners, event, self._clock.now())
 
     async def catch_up(self) -> None:
         """Return when everything that the topic held at the call is folded; raises LogUnavailable."""
@@ -312,11 +320,16 @@ class PartnerRegistry:
             except LogUnavailable:
                 await asyncio.sleep(1.0)
 
-    async def _said(self, event: PartnerAdded | PartnerRemoved, party: str) -> None:
-        """Append what an operator said of a partner."""
-        envelope = Envelope(
-            event_id=secrets.token_bytes(16),
-            type="partner.added" if isinstance(event, PartnerAdded) else "partner.removed",
+    async def say(self, event: Said, party: str, circumstances: Envelope | None = None) -> None:
+        """Return once what was said of a partner is folded. Raises PartnerConflict (nothing changed) or LogUnavailable.
+
+        `circumstances` is an envelope with all but the event, where it was the partner who said it.
+        """
+        await self.catch_up()
+        self.check(event)  # a conflict that is known beforehand need not be in the log
+        base = circumstances or Envelope(
+            event_id=b"",
+            type="",
             module=MODULE,
             origin="load",
             connection="operator",
@@ -327,8 +340,9 @@ class PartnerRegistry:
             revision=0,
             received_at=self._clock.now(),
             last_updated=None,
-            payload=msgspec.json.encode(event),
+            payload=b"",
         )
+        envelope = replace(base, event_id=secrets.token_bytes(16), type=TAGS[type(event)], payload=msgspec.json.encode(event))
         await self._append(envelope, event.name.encode())
 
     async def _append(self, envelope: Envelope, key: bytes) -> None:
@@ -362,6 +376,19 @@ class PartnerRegistry:
                 self._lost[envelope.event_id] = conflict
             return
         self._cache.clear()
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a partner; raises InvalidPartner."""
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        rule = f"1 to 64 letters, digits, dots, hyphens and underscores, and none of {', '.join(sorted(RESERVED))}"
+        raise InvalidPartner(f"{name[:80]!r} cannot name a partner: {rule}")
+    return name
+
+
+def parties_of(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return parties in upper case, each once; raises InvalidPartner."""
+    return tuple(dict.fromkeys("*".join(_party(text)) for text in texts))
 
 
 def _party(text: str) -> tuple[str, str]:

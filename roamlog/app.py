@@ -6,14 +6,17 @@ from fastapi import FastAPI
 from msgspec import Struct
 from starlette.types import ASGIApp
 
-from api.access import Reader, reader_of
+from api.access import Reader, guest_of, reader_of
 from api.app import Outlet, add_routes
 from api.lookup import DocumentLookup
 from ingest import http as receiver
 from ingest.authorize import Authorize
+from ingest.outbound import Outbound
 from ingest.partners import Connection, PartnerRegistry
 from ingest.push import Push
 from ingest.secrets import Secrets
+from ingest.sides import EitherSide
+from roamlog.handshakes import credentials_of
 from roamlog.node import Node
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
@@ -36,6 +39,7 @@ class House(Struct, frozen=True, kw_only=True):
     registry: PartnerRegistry
     secrets: Secrets
     push: Push
+    outbound: Outbound
 
 
 def house_of(node: Node) -> House:
@@ -54,6 +58,7 @@ def house_of(node: Node) -> House:
         registry=node.registry,
         secrets=node.secrets,
         push=tables.push,
+        outbound=node.outbound,
     )
 
 
@@ -63,6 +68,8 @@ def application(house: House, public_url: str) -> ASGIApp:
     pushed = (house.push, house.registry, house.clock, house.metrics)
     app = reading(house, public_url)
     app.router.routes.extend(receiver.fallback(*pushed, body_bytes=limit))
+    taking = credentials_of(house.settings, house.registry, house.outbound, house.dialects, house.log, house.clock, public_url)
+    app.router.routes[:0] = receiver.registration(taking, house.registry, house.clock, house.metrics)
     authorize = Authorize(
         log=house.log,
         dialects=house.dialects,
@@ -73,12 +80,19 @@ def application(house: House, public_url: str) -> ASGIApp:
         metrics=house.metrics,
         wait_s=house.settings.read_wait_s,
     )
-    return receiver.WritesFirst(app, *pushed, authorize=authorize, body_bytes=limit)
+    writes_first = receiver.WritesFirst(app, *pushed, authorize=authorize, body_bytes=limit)
+    return EitherSide(writes_first, house.registry)
+
+
+def giving(house: House, public_url: str) -> ASGIApp:
+    """Return the application that only gives, to partners of every version."""
+    return EitherSide(reading(house, public_url), house.registry)
 
 
 def reading(house: House, public_url: str) -> FastAPI:
     """Return the application that only gives: lists, objects, analytics, and how the process fares."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    readers = Readers(house.registry)
     add_routes(
         app,
         Outlet(
@@ -90,7 +104,8 @@ def reading(house: House, public_url: str) -> FastAPI:
             dialects=house.dialects,
             projections=house.topics,
             lookup=house.lookup,
-            authenticate=_Readers(house.registry),
+            authenticate=readers,
+            welcome=readers.welcome,
             is_operator=house.secrets.is_operator,
             clients=house.registry.clients,
             public_url=public_url,
@@ -102,7 +117,7 @@ def reading(house: House, public_url: str) -> FastAPI:
     return app
 
 
-class _Readers:
+class Readers:
     """The partners as readers; what a connection may read is worked out once."""
 
     def __init__(self, registry: PartnerRegistry) -> None:
@@ -118,3 +133,13 @@ class _Readers:
             known = connection, reader_of(connection.name, connection.roles, connection.parties)
             self._known[connection.name] = known
         return known[1]
+
+    async def welcome(self, authorization: bytes) -> Reader | None:
+        """Return who may look at versions and their details: partners, and who registers to become one."""
+        reader = await self(authorization)
+        if reader is not None:
+            return reader
+        bearer = await self._registry.bearer(authorization)
+        if bearer is None or bearer.invitation is None:
+            return None
+        return guest_of(bearer.name, bearer.invitation.roles)

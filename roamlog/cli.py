@@ -121,6 +121,81 @@ def partner_add(
     add(data, name, party, role, token, allow or [], version, as_json, kafka)
 
 
+@partner.command("invite")
+def partner_invite(
+    name: Annotated[str, typer.Argument(help="What to call the partner: letters, digits, dots, hyphens, underscores.")],
+    *,
+    party: Annotated[
+        list[str] | None, typer.Option(help="A party that it may be, such as NL*TNM; by default any.")
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help="A role that it may have, such as CPO or HUB; by default any.")
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
+    expires: Annotated[float, typer.Option(help="After how many hours the invitation ends.")] = 72.0,
+    data: Data = DATA,
+    kafka: Kafka = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a partner register itself once: print the token and the URL of our versions that it needs."""
+    from roamlog.commands.partner import invite
+
+    invite(data, name, party or [], role or [], allow or [], expires, as_json, kafka)
+
+
+@partner.command("register")
+def partner_register(
+    name: Annotated[str, typer.Argument(help="What to call the partner: letters, digits, dots, hyphens, underscores.")],
+    url: Annotated[str, typer.Argument(help="The URL of its versions.")],
+    *,
+    token: Annotated[str, typer.Option(help="The token (A) that it gave us for this.", envvar="ROAMLOG_TOKEN_A")],
+    version: Annotated[
+        str | None, typer.Option(help="The OCPI version; else the latest of both.", show_default=False)
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Its role where its version is 2.1.1 or before; else its endpoints tell.", show_default=False)
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
+    data: Data = DATA,
+    kafka: Kafka = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register us with a partner that gave us a token; serve must run, because the partner calls it meanwhile."""
+    from roamlog.commands.partner import register
+
+    register(data, name, url, token, version, role, allow or [], as_json, kafka)
+
+
+@partner.command("rotate")
+def partner_rotate(
+    name: Annotated[str, typer.Argument(help="The partner's name.")],
+    *,
+    version: Annotated[
+        str | None, typer.Option(help="The OCPI version from now on; else the same.", show_default=False)
+    ] = None,
+    data: Data = DATA,
+    kafka: Kafka = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the tokens of a registered partner on both sides, and take over what it offers now."""
+    from roamlog.commands.partner import rotate
+
+    rotate(data, name, version, as_json, kafka)
+
+
+@partner.command("unregister")
+def partner_unregister(
+    name: Annotated[str, typer.Argument(help="The partner's name.")],
+    data: Data = DATA,
+    kafka: Kafka = False,
+    as_json: AsJson = False,
+) -> None:
+    """End a registration on both sides; what the partner sent stays."""
+    from roamlog.commands.partner import unregister
+
+    unregister(data, name, as_json, kafka)
+
+
 @partner.command("list")
 def partner_list(data: Data = DATA, kafka: Kafka = False, as_json: AsJson = False) -> None:
     """Print the partners."""

@@ -14,11 +14,13 @@ from ingest import secrets
 from ingest.clients import Clients
 from ingest.errors import UnsafeSecrets
 from ingest.existence import Existence
+from ingest.outbound import Outbound
 from ingest.partners import PartnerRegistry
 from ingest.push import Push
 from ingest.secrets import Secrets
 from roamlog.errors import Unusable, first_of
 from roamlog.folder import FREE_BYTES, Folder
+from roamlog.handshakes import outbound_of
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
 from schemas.ocpi.discovery import discover
@@ -86,6 +88,7 @@ class Node:
         registry: PartnerRegistry,
         dialects: Mapping[str, Dialect],
         existence: Existence,
+        outbound: Outbound,
     ) -> None:
         self.settings = settings
         self.folder = folder
@@ -96,7 +99,13 @@ class Node:
         self.registry = registry
         self.dialects = dialects
         self.existence = existence
+        self.outbound = outbound
         self._tables: Tables | None = None
+
+    @property
+    def url(self) -> str:
+        """Where partners reach this house."""
+        return self.settings.public_url or self.folder.run.url or self.settings.own_url
 
     @property
     def tables(self) -> Tables:
@@ -175,6 +184,7 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
     except (UnsafeSecrets, LogMismatch, LogDamaged, LogInUse, LogUnavailable) as fault:
         raise Unusable(str(fault)) from fault
     clock = SystemClock()
+    outbound = outbound_of(settings, clock)
     try:
         if not folder.run.has_log:
             folder.run.has_log = True
@@ -191,8 +201,10 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
             registry=registry,
             dialects=discover(),
             existence=Existence(settings.key_cache_bytes),
+            outbound=outbound,
         )
     finally:
+        await outbound.close()
         await log.close()
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
+from ingest import connections as invitations
 from ingest.errors import IngestError, InvalidPartner, InvalidToken
 from ingest.load import VERB, FileReport, Load, Progress
-from ingest.partners import Connection, party_roles
+from ingest.partners import Connection, party_roles, roles_of
 from ingest.replay import Replay
 from roamlog.errors import Failure, Unusable
 from schemas import rejected as rejections
@@ -25,10 +26,14 @@ from streams.values import integer
 from streams.verify import Difference
 
 if TYPE_CHECKING:  # it loads ClickHouse, which a command that asks the serving process does not need
+    from ingest.registration import Registration
     from roamlog.node import Node
 
 LOADED: Final = tuple(VERB)
 """The modules that `load` takes."""
+
+INVITED_HOURS: Final = 24.0 * 366
+"""The longest that an invitation may last."""
 
 FOLD_WAIT_S: Final = 10.0
 """How long a question waits for the projections to reach the end that the log has when it is asked."""
@@ -67,6 +72,19 @@ class Partner(Struct, frozen=True):
     version: str
     allowed: tuple[str, ...]
     added_at: str
+    registered: bool = False
+    modules: tuple[str, ...] = ()
+    """What it offers, as `locations:SENDER`, where it said so by registering."""
+
+
+class Invited(Struct, frozen=True):
+    """Who may register, and until when; as whom, where that was said."""
+
+    name: str
+    parties: tuple[str, ...]
+    roles: tuple[str, ...]
+    allowed: tuple[str, ...]
+    expires_at: str
 
 
 class PartnerAdd(Struct, frozen=True):
@@ -92,15 +110,64 @@ class PartnerList(Struct, frozen=True):
 
 
 class PartnersListed(Struct, frozen=True):
-    """The partners by name."""
+    """The partners by name, and who is invited to become one."""
 
     partners: tuple[Partner, ...]
+    invited: tuple[Invited, ...] = ()
 
 
 class PartnerRemove(Struct, frozen=True):
     """Close the connection to a partner."""
 
     name: str
+
+
+class PartnerInvite(Struct, frozen=True):
+    """Let a partner register itself within so many hours, as one of these parties and roles where any are named."""
+
+    name: str
+    parties: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    hours: float = 72.0
+
+
+class Invitation(Struct, frozen=True):
+    """What the partner is to be told by other ways than OCPI: the token is shown this once."""
+
+    invited: Invited
+    token: str
+    versions_url: str
+
+
+class PartnerRegister(Struct, frozen=True):
+    """Register us with a partner that gave us a token A and the URL of its versions."""
+
+    name: str
+    url: str
+    token: str
+    version: str | None = None
+    role: str | None = None
+    allowed: tuple[str, ...] = ()
+
+
+class PartnerRotate(Struct, frozen=True):
+    """Change the tokens of a connection, and take over what the partner offers now."""
+
+    name: str
+    version: str | None = None
+
+
+class PartnerUnregister(Struct, frozen=True):
+    """End a registration on both sides."""
+
+    name: str
+
+
+class PartnerNow(Struct, frozen=True):
+    """The partner as it is now, or was."""
+
+    partner: Partner
 
 
 class LoadFiles(Struct, frozen=True):
@@ -236,12 +303,58 @@ async def partner_add(node: Node, asked: PartnerAdd, told: Told) -> PartnerAdded
 async def partner_list(node: Node, asked: PartnerList, told: Told) -> PartnersListed:
     """Return the partners."""
     await node.registry.catch_up()
-    return PartnersListed(tuple(map(_partner, node.registry.list())))
+    return PartnersListed(tuple(map(_partner, node.registry.list())), tuple(map(_invited, node.registry.invitations())))
 
 
 async def partner_remove(node: Node, asked: PartnerRemove, told: Told) -> PartnersListed:
-    """Return the partner that was removed."""
-    return PartnersListed((_partner(await node.registry.remove(asked.name)),))
+    """Return the partner that was removed; none where it was only invited."""
+    removed = await node.registry.remove(asked.name)
+    return PartnersListed(() if removed is None else (_partner(removed),))
+
+
+async def partner_invite(node: Node, asked: PartnerInvite, told: Told) -> Invitation:
+    """Return the token A and where our versions are, once the invitation stands in the log."""
+    if not 0 < asked.hours <= INVITED_HOURS:
+        raise Unusable(f"an invitation lasts above 0 to {INVITED_HOURS:.0f} hours, not {asked.hours:g}")
+    invitation, token = await node.registry.invite(
+        asked.name,
+        round(asked.hours * 3_600_000_000),
+        parties=asked.parties,
+        roles=roles_of(asked.roles),
+        allowed=asked.allowed,
+    )
+    return Invitation(_invited(invitation), token, f"{node.url.rstrip('/')}/ocpi/versions")
+
+
+async def partner_register(node: Node, asked: PartnerRegister, told: Told) -> PartnerNow:
+    """Return the partner, once both sides have registered each other."""
+    _check_spoken(node, asked.version)
+    made = _registration(node).register(
+        asked.name, asked.url, asked.token, version=asked.version, role=asked.role, allowed=asked.allowed
+    )
+    return PartnerNow(_partner(await made))
+
+
+async def partner_rotate(node: Node, asked: PartnerRotate, told: Told) -> PartnerNow:
+    """Return the partner, once both sides have new tokens."""
+    _check_spoken(node, asked.version)
+    return PartnerNow(_partner(await _registration(node).rotate(asked.name, version=asked.version)))
+
+
+async def partner_unregister(node: Node, asked: PartnerUnregister, told: Told) -> PartnerNow:
+    """Return the partner that was, once both tokens are dead."""
+    return PartnerNow(_partner(await _registration(node).unregister(asked.name)))
+
+
+def _registration(node: Node) -> Registration:
+    from roamlog.handshakes import registration_of
+
+    return registration_of(node.settings, node.registry, node.outbound, node.dialects, node.url)
+
+
+def _check_spoken(node: Node, version: str | None) -> None:
+    if version is not None and version not in node.dialects:
+        raise Unusable(f"OCPI {version} is not spoken here; {', '.join(node.dialects)} is")
 
 
 async def load(node: Node, asked: LoadFiles, told: Told) -> Loaded:
@@ -357,6 +470,10 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     PARTNER_ADD := Operation("partner-add", PartnerAdd, PartnerAdded, partner_add, tables=False, makes=True),
     PARTNER_LIST := Operation("partner-list", PartnerList, PartnersListed, partner_list, tables=False),
     PARTNER_REMOVE := Operation("partner-remove", PartnerRemove, PartnersListed, partner_remove, tables=False),
+    PARTNER_INVITE := Operation("partner-invite", PartnerInvite, Invitation, partner_invite, tables=False, makes=True),
+    PARTNER_REGISTER := Operation("partner-register", PartnerRegister, PartnerNow, partner_register, tables=False, makes=True),
+    PARTNER_ROTATE := Operation("partner-rotate", PartnerRotate, PartnerNow, partner_rotate, tables=False),
+    PARTNER_UNREGISTER := Operation("partner-unregister", PartnerUnregister, PartnerNow, partner_unregister, tables=False),
     LOAD := Operation("load", LoadFiles, Loaded, load, makes=True),
     REBUILD := Operation("rebuild", Rebuild, Rebuilt, rebuild),
     RELIFT := Operation("relift", Relift, LiftedAgain, relift),
@@ -432,6 +549,18 @@ def _partner(connection: Connection) -> Partner:
         version=connection.version,
         allowed=connection.allowed,
         added_at=date_time(connection.added_at),
+        registered=connection.is_registered,
+        modules=tuple(f"{one.identifier}:{one.role}".rstrip(":") for one in connection.endpoints),
+    )
+
+
+def _invited(invitation: invitations.Invitation) -> Invited:
+    return Invited(
+        name=invitation.name,
+        parties=invitation.parties,
+        roles=invitation.roles,
+        allowed=invitation.allowed,
+        expires_at=date_time(invitation.expires_at),
     )
 
 

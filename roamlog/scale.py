@@ -21,8 +21,9 @@ from ingest.existence import Existence
 from ingest.partners import PartnerRegistry
 from ingest.push import Push
 from ingest.secrets import Secrets
-from roamlog.app import House, application, reading
+from roamlog.app import House, application, giving
 from roamlog.errors import Failure, Unusable, first_of
+from roamlog.handshakes import outbound_of
 from roamlog.listen import Server as HttpServer
 from roamlog.listen import bound, expire, many_files, server_of, thrifty, unbound, url_of
 from roamlog.operations import Operation, failure_of
@@ -88,6 +89,7 @@ class Shared:
         self.secrets = Secrets(settings.pepper.encode(), settings.operator_token, settings.partner_key.encode())
         self.registry = PartnerRegistry(log, self.secrets.pepper, clock, self.secrets.key)
         self.following = Following(log, log.log_id, store, self.topics, clock)
+        self.outbound = outbound_of(settings, clock)
 
     def house(self, public_url: str) -> House:
         """Return what answers HTTP."""
@@ -117,6 +119,7 @@ class Shared:
             registry=self.registry,
             secrets=self.secrets,
             push=push,
+            outbound=self.outbound,
         )
 
 
@@ -184,16 +187,23 @@ def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT
     """Return what an operation on the partners found. Raises Failure in a sentence."""
 
     async def run() -> FoundT:
-        log = await KafkaLog.open(cluster_of(settings))
+        log, clock = await KafkaLog.open(cluster_of(settings)), SystemClock()
+        outbound = outbound_of(settings, clock)
         try:
-            clock = SystemClock()
             registry = PartnerRegistry(log, settings.pepper.encode(), clock, settings.partner_key.encode())
             await registry.catch_up()
-            # Operations on partners need no more of a node than its registry.
-            return await operation.run(
-                cast("Node", SimpleNamespace(registry=registry, clock=clock, dialects=discover())), asked, lambda _: None
+            # Operations on partners need no more of a node than its registry, and what calls partners.
+            node = SimpleNamespace(
+                registry=registry,
+                clock=clock,
+                dialects=discover(),
+                settings=settings,
+                outbound=outbound,
+                url=settings.public_url or settings.own_url,
             )
+            return await operation.run(cast("Node", node), asked, lambda _: None)
         finally:
+            await outbound.close()
             await log.close()
 
     try:
@@ -224,7 +234,7 @@ async def _http(settings: Scale, part: Part, listener: socket.socket, started: C
         await shared.registry.catch_up()
         await shared.following.look()
         house = shared.house(url)
-        front = server_of(application(house, url) if part == "ingest" else reading(house, url), settings)
+        front = server_of(application(house, url) if part == "ingest" else giving(house, url), settings)
         await _listening(front, listener, settings.host, settings.port)
         thrifty()
         started(Started(part, url))
@@ -293,9 +303,11 @@ async def _opened(settings: Scale) -> AsyncIterator[Shared]:
     log = await KafkaLog.open(cluster_of(settings))
     try:
         store = await asyncio.to_thread(ClickHouseStore.http, server_at(settings), readers=settings.clickhouse_connections)
+        shared = Shared(settings, log, store, SystemClock())
         try:
-            yield Shared(settings, log, store, SystemClock())
+            yield shared
         finally:
+            await shared.outbound.close()
             await store.close()
     finally:
         await log.close()

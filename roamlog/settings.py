@@ -17,7 +17,7 @@ PREFIX: Final = "ROAMLOG_"
 MIB: Final = 1024 * 1024
 SECRET_CHARACTERS: Final = 32
 
-BESIDE: Final = frozenset({"ROAMLOG_DATA"})
+BESIDE: Final = frozenset({"ROAMLOG_DATA", "ROAMLOG_TOKEN_A"})
 """Variables with the prefix that are an option's default on the command line, and no settings."""
 
 
@@ -75,6 +75,13 @@ class Settings(BaseSettings):
         "",
         description="our country code and party id as a hub, which tells its partners of each other; by default none is told",
         examples=["a party such as NL*HUB"],
+    )
+    business_name: str = Field(
+        "roamlog",
+        description="what we are called in our credentials (business_details)",
+        min_length=1,
+        max_length=100,
+        examples=["a name of at most 100 characters"],
     )
     body_limit_bytes: int = Field(
         4 * MIB,
@@ -141,6 +148,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="how much is said on standard error", examples=["debug, info, warning or error"]
     )
+
+    @property
+    def own_url(self) -> str:
+        """Where this house is reached that has no public URL, once it listens."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 def _secret(text: object) -> object:
@@ -224,6 +236,12 @@ class Scale(Settings):
         examples=[f"at least {SECRET_CHARACTERS} characters that nobody guesses"],
         repr=False,
     )
+    partner_key: Annotated[str, BeforeValidator(_secret)] = Field(
+        "",
+        description="the secret that partners' tokens are encrypted with, the same in every process; else it is made of the pepper",
+        examples=[f"at least {SECRET_CHARACTERS} characters that nobody guesses"],
+        repr=False,
+    )
     operator_token: Annotated[str, BeforeValidator(_secret)] = Field(
         "",
         description="the token that opens analytics, /docs and /metrics",
@@ -231,12 +249,6 @@ class Scale(Settings):
         repr=False,
     )
 
-    partner_key: Annotated[str, BeforeValidator(_secret)] = Field(
-        "",
-        description="the secret that partners' tokens are encrypted with, the same in every process; else it is made of the pepper",
-        examples=[f"at least {SECRET_CHARACTERS} characters that nobody guesses"],
-        repr=False,
-    )
 
 class Setting(NamedTuple):
     """A row of the table of settings."""

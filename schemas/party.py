@@ -65,6 +65,101 @@ class PartnerRemoved(Struct, frozen=True, tag="partner.removed"):
     name: str
 
 
+class PartnerInvited(Struct, frozen=True, tag="partner.invited"):
+    """An operator made a token A, with which a partner may register itself, once, until `expires_at`.
+
+    It may then only be what is named here: one of `parties`, in `roles`; where none is named it says itself who it is.
+    """
+
+    name: str
+    token_hashes: tuple[str, ...]
+    expires_at: Instant
+    parties: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"PartnerInvited({self.name!r})"
+
+
+class PartnerOffered(Struct, frozen=True, tag="partner.offered"):
+    """We are about to give a partner a token B, or a new one, with which it calls us before it has answered.
+
+    `roles` are those that it is taken for until it has said them.
+    """
+
+    name: str
+    token_hashes: tuple[str, ...]
+    expires_at: Instant
+    roles: tuple[Role, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"PartnerOffered({self.name!r})"
+
+
+class PartnerWithdrawn(Struct, frozen=True, tag="partner.withdrawn"):
+    """A token that was offered came to nothing; `token_hash` is its first digest."""
+
+    name: str
+    token_hash: str
+
+    def __repr__(self) -> str:
+        return f"PartnerWithdrawn({self.name!r})"
+
+
+class Terms(Struct, frozen=True):
+    """What two parties agreed on by their credentials.
+
+    `roles` are the partner's own, a hub's as HUB; `behind` are the parties that it lists as reachable through it (2.3.0).
+    `token_hashes` are the digests of the token that it presents now, `outbound` is the one that it gave us, encrypted.
+    """
+
+    roles: tuple[PartyRole, ...]
+    version: str
+    token_hashes: tuple[str, ...]
+    endpoints: tuple[Endpoint, ...]
+    versions_url: str
+    outbound: bytes
+    encoding: Encoding
+    behind: tuple[PartyRole, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Terms({self.roles!r}, {self.version!r})"
+
+
+By = Literal["them", "us"]
+"""Who began."""
+
+
+class PartnerRegistered(Struct, frozen=True, tag="partner.registered"):
+    """A connection was made by credentials (POST). `opened_with` is the first digest of the token that this uses up."""
+
+    name: str
+    by: By
+    opened_with: str
+    terms: Terms
+    allowed: tuple[str, ...] = ()
+
+
+class PartnerUpdated(Struct, frozen=True, tag="partner.updated"):
+    """Credentials were changed (PUT): new tokens, perhaps another version or other endpoints.
+
+    `replaces` is the first digest of the token that held until then, so that of two changes at once one wins.
+    """
+
+    name: str
+    by: By
+    replaces: str
+    terms: Terms
+
+
+class PartnerUnregistered(Struct, frozen=True, tag="partner.unregistered"):
+    """The connection was closed by credentials (DELETE): both tokens are dead, what was sent stays."""
+
+    name: str
+    by: By
+
+
 class ClientReplaced(Struct, frozen=True, tag="clientinfo.replaced"):
     """A hub said how a party behind it is (OCPI 2.2.1 mod_hub_client_info); `document` is the ClientInfo as received."""
 
@@ -98,11 +193,24 @@ class Client(Struct, frozen=True):
         return party_of(self.country_code, self.party_id)
 
 
-PartnerEvent: TypeAlias = PartnerAdded | PartnerRemoved | ClientReplaced
+PartnerEvent: TypeAlias = (
+    PartnerAdded
+    | PartnerRemoved
+    | PartnerInvited
+    | PartnerOffered
+    | PartnerWithdrawn
+    | PartnerRegistered
+    | PartnerUpdated
+    | PartnerUnregistered
+    | ClientReplaced
+)
 
-TYPES: Final = frozenset({"partner.added", "partner.removed", "clientinfo.replaced"})
+_KINDS: Final = get_args(PartnerEvent)
 
-_decoder: Final[msgspec.json.Decoder[PartnerEvent]] = msgspec.json.Decoder(PartnerAdded | PartnerRemoved | ClientReplaced)
+TAGS: Final[dict[type[PartnerEvent], str]] = {kind: str(kind.__struct_config__.tag) for kind in _KINDS}
+TYPES: Final = frozenset(TAGS.values())
+
+_decoder: Final[msgspec.json.Decoder[PartnerEvent]] = msgspec.json.Decoder(PartnerEvent)
 
 
 def partner_event_of(envelope: Envelope) -> PartnerEvent:

@@ -25,6 +25,11 @@ TOKEN_TYPES: Final = (RFID, "OTHER", "APP_USER", "AD_HOC_USER", "EMAID")
 """What a Token of a path without a type may be; of two with one uid the one that changed last is meant."""
 
 HUBCLIENTINFO: Final = "hubclientinfo"
+CREDENTIALS: Final = "credentials"
+
+EITHER: Final = "either"
+"""In the path of a module: our side of it, whichever that is for who calls. Before 2.2 it hangs on the role in which a partner
+registers, and nobody knows that when the partner reads where our modules are."""
 
 ID_CHARACTERS: Final = 255
 """A longer path segment can be no id in any version (the longest is 39 characters)."""

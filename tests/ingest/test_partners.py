@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from receiver import NOW
 
 from ingest import auth
+from ingest.connections import Partners, fold
 from ingest.errors import InvalidPartner, InvalidToken, PartnerConflict, UnknownPartner
-from ingest.partners import PartnerRegistry, Partners, fold, party_roles
+from ingest.partners import PartnerRegistry, party_roles
 from schemas.party import PartnerAdded, PartnerRemoved, PartyRole
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
