@@ -45,7 +45,7 @@ from streams.runtimes import linking, worker
 from streams.runtimes.group_lease import GroupLease
 from streams.runtimes.linking import Linking
 from streams.runtimes.worker import NotPrepared, Stuck, Worker
-from streams.stores.clickhouse import ClickHouseStore, Server, StoreError
+from streams.stores.clickhouse import NOT_MADE, ClickHouseStore, Server, StoreError
 
 if TYPE_CHECKING:
     from roamlog.node import Node
@@ -55,9 +55,6 @@ FoundT = TypeVar("FoundT", bound=Struct)
 
 STOPS_WITHIN_S: Final = 8.0
 """How long a worker's round may take once the process was asked to stop: ten seconds in all."""
-
-_NO_TABLES: Final = {60, 81}
-"""ClickHouse's ErrorCodes for a table and a database that is not there."""
 
 Part = Literal["ingest", "api"]
 
@@ -178,7 +175,7 @@ async def prepare(settings: Scale) -> Prepared:
         cluster = cluster_of(settings)
         at = SystemClock().now()
         topics = await kafka.prepare(cluster, partitions=settings.partitions, replication=settings.kafka_replication, at=at)
-        async with _opened(settings) as shared:
+        async with _opened(settings, make=True) as shared:
             made = await worker.prepare(shared.log, shared.store, shared.projections, discover(), settings.clickhouse_cluster)
             return Prepared(topics, made)
 
@@ -299,10 +296,12 @@ async def _streams(settings: Scale, listener: socket.socket, started: Callable[[
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Scale) -> AsyncIterator[Shared]:
+async def _opened(settings: Scale, *, make: bool = False) -> AsyncIterator[Shared]:
+    """Open log and tables; `make` the database where it is missing."""
     log = await KafkaLog.open(cluster_of(settings))
     try:
-        store = await asyncio.to_thread(ClickHouseStore.http, server_at(settings), readers=settings.clickhouse_connections)
+        connections = settings.clickhouse_connections
+        store = await asyncio.to_thread(ClickHouseStore.http, server_at(settings), readers=connections, make=make)
         shared = Shared(settings, log, store, SystemClock())
         try:
             yield shared
@@ -352,7 +351,7 @@ def _sentences() -> Iterator[None]:
                 raise fault from faults
             case LogMismatch() | NotPrepared():
                 raise Unusable(said) from faults
-            case StoreError(code=code) if code in _NO_TABLES:
+            case StoreError(code=code) if code in NOT_MADE:
                 raise Unusable(f"ClickHouse has not all tables of this release ({said}); run roamlog prepare") from faults
             case StoreError(code=None):
                 raise Unusable(f"{said}; look at ROAMLOG_CLICKHOUSE") from faults

@@ -66,10 +66,11 @@ class Generations:
             await self._store.command(tables.create(table, "g0", self._on_cluster))
             await self._store.command(tables.view(table, "g0", self._on_cluster))
 
-    async def serving(self, projection: AnyProjection) -> Generation | None:
+    async def serving(self, projection: AnyProjection, *, mend: bool = True) -> Generation | None:
         """Return the generation that serves and fits fold and log, or None when one has to be filled.
 
-        Readers see it then: a crash in `serve` may have left a view on tables that do not serve.
+        Readers see it then: a crash in `serve` may have left a view on tables that do not serve, which is mended but where
+        `mend` says only to look.
         """
         found = await self._registered(projection)
         if found is None or found[0].partition(_RELIFTED)[0] != fold_of(projection) or found[2] != self._log_id:
@@ -80,9 +81,10 @@ class Generations:
         for table in tables_of(projection):
             name = tables.physical(table, generation.suffix)
             if name not in there:
-                _say.warning("table %s is gone; the log makes projection %s again", name, projection.name)
+                if mend:
+                    _say.warning("table %s is gone; the log makes projection %s again", name, projection.name)
                 return None
-            if name not in re.findall(r"\w+", there.get(table.name, "")):
+            if mend and name not in re.findall(r"\w+", there.get(table.name, "")):
                 await self._store.command(tables.view(table, generation.suffix, self._on_cluster))
         return generation
 

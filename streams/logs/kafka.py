@@ -491,6 +491,52 @@ async def prepare(cluster: Cluster, *, partitions: int, replication: int, at: In
     return sorted(missing)
 
 
+class Survey(Struct, frozen=True):
+    """How the brokers and the topics of a log are found: `amiss` says what is not as `prepare` makes it, in a sentence each.
+
+    `remedy` mends the first of these.
+    """
+
+    brokers: int
+    topics: int
+    partitions: int
+    amiss: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+async def survey(cluster: Cluster) -> Survey:
+    """Look at the brokers and the topics, changing nothing. Raises LogUnavailable where no broker answers."""
+    admin = AIOKafkaAdminClient(**cluster.options())
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await admin.start()
+            brokers = len((await admin.describe_cluster())["brokers"])
+            there = {str(topic["topic"]): topic["partitions"] for topic in await admin.describe_topics()}
+            wanted = {cluster.prefix + topic.name: topic for topic in (*TOPICS.values(), BEGINNING)}
+            found = {name: there[name] for name in wanted if there.get(name)}
+            count = sum(len(partitions) for partitions in found.values())
+            if missing := sorted(set(wanted) - set(found)):
+                return Survey(brokers, len(found), count, (f"no topic {', '.join(missing)}",), "run roamlog prepare")
+            try:
+                await _check_configs(admin, wanted)
+            except LogMismatch as mismatch:
+                said, _, remedy = str(mismatch).rpartition("; ")
+                return Survey(brokers, len(found), count, (said,), remedy)
+    except (KafkaError, TimeoutError) as fault:
+        raise LogUnavailable(unreachable(cluster, fault)) from fault
+    finally:
+        await admin.close()
+    amiss = []
+    for name, partitions in sorted(found.items()):
+        headless = sum(partition["leader"] < 0 for partition in partitions)
+        lagging = sum(len(partition["isr"]) < len(partition["replicas"]) for partition in partitions)
+        if headless:
+            amiss.append(f"{headless} partitions of {name} have no leader")
+        elif lagging:
+            amiss.append(f"{lagging} partitions of {name} have replicas that are not in sync")
+    return Survey(brokers, len(found), count, tuple(amiss), "start the brokers that are missing" if amiss else "")
+
+
 def unreachable(cluster: Cluster, fault: BaseException) -> str:
     """Return the sentence for a broker that does not answer as it should."""
     said = str(fault) or type(fault).__name__

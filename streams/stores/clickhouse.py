@@ -84,9 +84,14 @@ _TRANSIENT: Final = {
     *(74, 75, 76, 159, 160, 164, 172, 173, 201, 202, 204, 209, 210, 214, 236, 241, 242, 243, 252, 279, 294, 319),
     *(225, 285, 286, 289, 394, 425, 439, 586, 734, 777, 778, 999, 1000, 1001, 1002, 1020),
 }
-# The files are not as they were written:
+_NO_DATABASE: Final = 81
 _TOO_MANY_ROWS: Final = 396
+# The files are not as they were written:
 _DAMAGED: Final = {3, 33, 40, 79, 87, 91, 107, 226, 227, 228, 233, 238, 246, 271, 287, 432, 740}
+
+
+NOT_MADE: Final = frozenset({60, _NO_DATABASE})
+"""A table or a database is not there, which `roamlog prepare` makes."""
 
 
 class StoreLocked(Exception):
@@ -180,8 +185,8 @@ class ClickHouseStore:
             raise
 
     @classmethod
-    def http(cls, server: Server, *, readers: int = 4) -> "ClickHouseStore":
-        """Connect to a server, making the database where it is missing and the user may.
+    def http(cls, server: Server, *, readers: int = 4, make: bool = True) -> "ClickHouseStore":
+        """Connect to a server; `make` the database where it is missing and the user may.
 
         Raises StoreUnavailable where it does not answer, StoreError where it refuses user, password or database.
         """
@@ -208,6 +213,8 @@ class ClickHouseStore:
         try:
             first = connect(None)
             there = first.query("SELECT count() FROM system.databases WHERE name = {name:String}", {"name": server.database})
+            if there.result_rows[0][0] == 0 and not make:
+                raise StoreError(f"ClickHouse at {server.url} has no database {server.database}", _NO_DATABASE)
             if there.result_rows[0][0] == 0:
                 first.command(tables.database(server.database, server.cluster))
             store = cls(connect, readers, pool.clear, share=True)
