@@ -13,7 +13,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dialects, evses, project, push, rebuild, serve
+from benchmarks import dialects, evses, project, push, rebuild, scale, serve
 from benchmarks.frame import ROOT, Options, Result, Unavailable, machine
 
 BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]] = {
@@ -24,6 +24,10 @@ BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]]
     "evses": evses.run,
     "rebuild": rebuild.run,
     "dialects": dialects.run,
+    "project-kafka": scale.project,
+    "worker": scale.worker,
+    "push-kafka": scale.push_kafka,
+    "fresh": scale.fresh,
 }
 LAST: Final = ROOT / "benchmarks" / "results.json"
 console: Final = Console()

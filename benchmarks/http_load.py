@@ -33,6 +33,8 @@ class Load(Struct, frozen=True, kw_only=True):
     content: Name = "session"
     once: bool = False
     connections: int = 64
+    rate: float = 0
+    """Pushes a second, evenly; 0 sends the next one when an answer is there."""
     expect: str = ""
     """What each answer's body must hold."""
 
@@ -109,14 +111,24 @@ class Requests:
 class Tally:
     """What all connections have seen."""
 
-    def __init__(self, expect: bytes) -> None:
+    def __init__(self, expect: bytes, rate: float) -> None:
         self.expect = expect
+        self._apart_s = 1 / rate if rate else 0.0
+        self._next_at = 0.0
         self.deadline = 0.0
         self.within = 0
         self.latencies = array("d")
         self.statuses: Counter[str] = Counter()
         self.unexpected = 0
         self.first_unexpected = ""
+
+    def turn_s(self) -> float:
+        """Return how long the next request has to wait for its turn."""
+        if not self._apart_s:
+            return 0.0
+        now = time.perf_counter()
+        self._next_at = max(self._next_at + self._apart_s, now - 1)  # what a slow second held up is sent soon, but not all
+        return self._next_at - now
 
     def note(self, answer: bytes, sent_at: float) -> bool:
         """Count an answer; tell whether another request is wanted."""
@@ -147,6 +159,13 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit
 
     def send(self) -> None:
+        wait_s = self._tally.turn_s()
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
         assert self._transport is not None
         self._sent_at = time.perf_counter()
         self._transport.write(self._requests.take())
@@ -180,7 +199,7 @@ async def generate(spec: Load) -> Loaded:
     """Open the connections, then send for the given time and wait for the last answers."""
     loop = asyncio.get_running_loop()
     requests = Requests(spec)
-    tally = Tally(spec.expect.encode())
+    tally = Tally(spec.expect.encode(), spec.rate)
     connections: list[Connection] = []
     for _ in range(spec.connections):
         _, connection = await loop.create_connection(lambda: Connection(requests, tally), "127.0.0.1", spec.port)

@@ -24,8 +24,7 @@ from schemas import envelope as envelopes
 from schemas.events import Envelope
 from schemas.ocpi.discovery import discover
 from schemas.types import Module, Verb, date_time, instant
-from streams.logs.local import LocalLog
-from streams.ports import Entry
+from streams.ports import Entry, EventLog
 from streams.topics import record_key
 
 VERSION: Final = "2.2.1"
@@ -189,7 +188,7 @@ class _Charging:
         return self._opened * _APART % self._keys, 0
 
 
-async def fill(log: LocalLog, mix: Mix, events: int) -> dict[str, float]:
+async def fill(log: EventLog, mix: Mix, events: int) -> dict[str, float]:
     """Append the events to an empty log; returns the shares that they had. Raises Unavailable where they miss mix.toml."""
     seen: Counter[str] = Counter()
 
@@ -208,17 +207,17 @@ async def fill(log: LocalLog, mix: Mix, events: int) -> dict[str, float]:
     return shares
 
 
-async def fill_sessions(log: LocalLog, mix: Mix, count: int) -> None:
+async def fill_sessions(log: EventLog, mix: Mix, count: int) -> None:
     """Append one PUT of each of `count` sessions to an empty log: three periods each, all addressed to DE*MSP."""
     await _append(log, mix, (Happening("session.replaced", number, 3) for number in range(count)))
 
 
-async def fill_locations(log: LocalLog, mix: Mix, count: int) -> None:
+async def fill_locations(log: EventLog, mix: Mix, count: int) -> None:
     """Append one PUT of each of `count` Locations, with their EVSEs."""
     await _append(log, mix, (Happening("location.replaced", number) for number in range(count)))
 
 
-async def _append(log: LocalLog, mix: Mix, happening: Iterable[Happening]) -> None:
+async def _append(log: EventLog, mix: Mix, happening: Iterable[Happening]) -> None:
     forms = Forms(mix)
     batch: list[Entry] = []
     for at, one in enumerate(happening):

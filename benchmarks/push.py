@@ -100,8 +100,8 @@ async def _run(options: Options, work: Work) -> Result:
             if work.known and start is not _roamlog and base:
                 await _make_known(server, path, work.known)
 
-        await enter(EMPTY, "", _empty("app"))
-        await enter(EMPTY_ON_FASTAPI, "", _empty("on_fastapi"))
+        await enter(EMPTY, "", empty_route("app"))
+        await enter(EMPTY_ON_FASTAPI, "", empty_route("on_fastapi"))
         await enter(PAUSED, OURS, _roamlog)
         await enter(RUNNING, OURS, _roamlog)
         await enter(PY_OCPI.name, THEIRS, _peer(PY_OCPI))
@@ -112,7 +112,7 @@ async def _run(options: Options, work: Work) -> Result:
         for turn in range(rounds + 1):
             for name, contender in contenders.items():
                 warm_up = turn == 0
-                one = await _round(contender, 1 + turn * 1000, min(seconds, 3) if warm_up else seconds)
+                one = await loaded_round(contender, 1 + turn * 1000, min(seconds, 3) if warm_up else seconds)
                 if not warm_up:
                     seen[name].append(one)
         memory = {name: peak_rss_mib(contender.server.pid) for name, contender in contenders.items()}
@@ -130,7 +130,9 @@ PAUSED: Final = "roamlog, projector paused"
 RUNNING: Final = "roamlog, projector running"
 
 
-def _empty(app: str) -> Start:
+def empty_route(app: str) -> Start:
+    """Return how to start the route that only reads a body."""
+
     async def start(_name: str, _folder: Path, _work: Work) -> Started:
         port = free_port()
         return Started(uvicorn(Path(sys.executable), f"benchmarks.empty_app:{app}", ROOT, port), port)
@@ -160,7 +162,8 @@ def _peer(peer: Peer) -> Start:
     return start
 
 
-async def _round(contender: Contender, turn: int, seconds: float) -> Round:
+async def loaded_round(contender: Contender, turn: int, seconds: float) -> Round:
+    """Load one contender; the one that folds is waited for."""
     server = contender.server
     before = server.cpu_s()
     loaded = await load(

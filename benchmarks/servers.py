@@ -44,6 +44,12 @@ def peak_rss_mib(pid: int) -> float:
     return _status(pid, "VmHWM")
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has spent, user and system, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 def _status(pid: int, field: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
@@ -67,8 +73,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the processor time spent, user and system, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self.pid)
 
 
 @contextlib.asynccontextmanager
