@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -179,7 +179,12 @@ def spelled(document: bytes) -> str:
 
 def addressed(admitted: Admitted, party: str) -> Admitted:
     """Return the object as one that concerns the party (`DE*MSP`)."""
-    envelope = replace(admitted.envelope, addressed_to=party)
+    return amended(admitted, addressed_to=party)
+
+
+def amended(admitted: Admitted, **changes: Any) -> Admitted:
+    """Return the object with other fields of its envelope; its key stays."""
+    envelope = replace(admitted.envelope, **changes)
     return Admitted(admitted.key, envelope, Entry(admitted.entry.topic, admitted.entry.key, envelopes.encode(envelope)))
 
 

@@ -131,6 +131,12 @@ def once_more(listing: Listing, place: Place) -> Place:
     return Place(listing.url, page=place.page, reading=place.reading + 1, steady=place.steady)
 
 
+def total_of(headers: Mapping[str, str]) -> int | None:
+    """Return X-Total-Count, None where there is none that is a number."""
+    text = headers.get("x-total-count", "").strip()
+    return int(text) if _TOTAL.fullmatch(text) else None
+
+
 class _Fault(Struct, frozen=True):
     rule: str
     message: str
@@ -165,7 +171,7 @@ def _went_on(listing: Listing, place: Place, visited: Container[str], page: Page
     def say(rule: str, message: str) -> None:
         odd.append(Oddity(number, rule, message))
 
-    total, before = _total(page.headers), place.total
+    total, before = total_of(page.headers), place.total
     if total is None and "x-total-count" in page.headers:
         say("broken_total", f"X-Total-Count is {page.headers['x-total-count'][:40]!r}, which is no number")
     steady = place.steady and total is not None and before in {None, total}
@@ -246,11 +252,6 @@ def _went_on(listing: Listing, place: Place, visited: Container[str], page: Page
         say("circular_link", "the page at that offset was read before")
         return stop(False)
     return read(url, end, "offset")
-
-
-def _total(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("x-total-count", "").strip()
-    return int(text) if _TOTAL.fullmatch(text) else None
 
 
 def _next_link(header: str) -> tuple[str, bool]:
