@@ -141,15 +141,18 @@ async def test_versions_are_listed_to_all_and_details_name_no_role_before_2_2(ho
     base = f"{URL}/ocpi/{version}"
     owned = [{"identifier": module, "url": f"{base}/receiver/{module}"} for module in ("locations", "sessions", "cdrs", "tariffs")]
     read = [{"identifier": "tokens", "url": f"{base}/sender/tokens"}]
+    credentials = [{"identifier": "credentials", "url": f"{base}/credentials"}]
     if version in LATER:
         owned = [one | {"role": "RECEIVER"} for one in owned]
         read = [one | {"role": "SENDER"} for one in read]
-    assert details["endpoints"] == owned + read
+        credentials = [one | {"role": "SENDER"} for one in credentials]
+    assert details["endpoints"] == credentials + owned + read
 
 
 @older
 async def test_before_2_2_an_emsp_gets_the_senders_of_a_cpo(home: House, version: str) -> None:
-    sides = {one["identifier"]: one["url"].split("/")[-2] for one in (await home.get(f"/ocpi/{version}", "msp")).data["endpoints"]}
+    endpoints = (await home.get(f"/ocpi/{version}", "msp")).data["endpoints"]
+    sides = {one["identifier"]: one["url"].split("/")[-2] for one in endpoints if one["identifier"] != "credentials"}
     assert sides == dict.fromkeys(("locations", "sessions", "cdrs", "tariffs"), "sender") | {"tokens": "receiver"}
 
 

@@ -5,7 +5,6 @@ from platforms import VERSIONS, Platform, platform
 from receiver import session
 
 from schemas.ocpi.interface import interface
-from schemas.types import Module
 
 OLDER = [version for version in VERSIONS if version < "2.2"]
 LATER = [version for version in VERSIONS if version >= "2.2"]
