@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -105,6 +106,23 @@ def test_every_locked_distribution_has_hashes_and_the_lock_names_no_host() -> No
     assert unhashed == []
     assert "://" not in text
     assert not re.search(r"^\s*(--index-url|--extra-index-url|--find-links|-i|-f)\b", text, re.MULTILINE)
+
+
+SAID: Final = re.findall(r"^    \.venv/bin/roamlog ([^#&\n]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", SAID)
+def test_a_command_of_the_readme_can_be_given(line: str) -> None:
+    command = typer.main.get_command(app)
+    words = shlex.split(line)
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context("roamlog", words)
+
+
+def test_the_variables_of_the_readme_are_settings() -> None:
+    known = {row.variable for scale in (False, True) for row in settings.table(scale)} | settings.BESIDE
+    assert set(re.findall(r"ROAMLOG_\w+", (ROOT / "README.md").read_text(encoding="utf-8"))) <= known
 
 
 def loaded(name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def say_log(level: str) -> None:
             "aiokafka": logging.CRITICAL,
             "faust": logging.ERROR,
             "mode": logging.ERROR,
+            "streams.runtimes.faust_app": logging.ERROR,  # Faust's services log under the module of their class
             "urllib3.connectionpool": logging.ERROR,
             "clickhouse_connect": logging.ERROR,
         }.items():
