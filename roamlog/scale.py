@@ -37,7 +37,7 @@ from streams.following import Following
 from streams.generations import AnyProjection
 from streams.lease import while_held
 from streams.logs import kafka
-from streams.logs.kafka import Cluster, KafkaLog
+from streams.logs.kafka import Cluster, KafkaLog, LogRefused
 from streams.logs.lanes import LogMismatch
 from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable, StoreUnavailable
@@ -351,6 +351,8 @@ def _sentences() -> Iterator[None]:
                 raise fault from faults
             case LogMismatch() | NotPrepared():
                 raise Unusable(said) from faults
+            case LogRefused():
+                raise Unusable(f"{said}; look at ROAMLOG_KAFKA_SECURITY, _SASL, _USER and _PASSWORD") from faults
             case StoreError(code=code) if code in NOT_MADE:
                 raise Unusable(f"ClickHouse has not all tables of this release ({said}); run roamlog prepare") from faults
             case StoreError(code=None):

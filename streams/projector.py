@@ -20,7 +20,7 @@ from msgspec import Struct
 from schemas import envelope as envelopes
 from schemas import rejected as rejections
 from schemas.events import Envelope, RequestRejected, UnknownEvent, event_of
-from schemas.rejected import LogPosition, Rejected
+from schemas.rejected import BODY_BYTES, LogPosition, Rejected
 from schemas.types import Instant
 from streams import tables
 from streams.cache import ByteCache
@@ -620,7 +620,7 @@ def _dead_letter(bad: _Bad, clock: Clock) -> Entry:
         source="poison",
         connection="",
         reason=bad.reason if bad.projection is None else f"{bad.projection}: {bad.reason}",
-        body=record.value,
+        body=record.value[:BODY_BYTES],  # the whole would not fit into a record if it is as large as one may be
         body_length=len(record.value),
         body_sha256=hashlib.sha256(record.value).digest(),
         record=LogPosition(record.topic, record.partition, record.offset),

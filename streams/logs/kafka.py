@@ -22,12 +22,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
+    IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     OffsetOutOfRangeError,
+    SaslAuthenticationFailed,
     TopicAlreadyExistsError,
+    UnsupportedSaslMechanismError,
     for_code,
 )
 from msgspec import Struct
@@ -53,6 +57,10 @@ _FETCH_WAIT_S: Final = 0.5
 _READ_S: Final = 30.0  # how long records that are known to be there may take to come
 _IDLE_READERS: Final = 8
 _say: Final = logging.getLogger("roamlog")
+
+
+class LogRefused(LogUnavailable):
+    """The brokers do not take the user, its password, or the way in which it is told; trying again is no use."""
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
@@ -158,7 +166,11 @@ class KafkaLog:
 
     @classmethod
     async def open(cls, cluster: Cluster, *, answer_s: float = ANSWER_S) -> "KafkaLog":
-        """Connect to the log. Raises LogUnavailable where no broker answers, LogMismatch where the topics are not as declared."""
+        """Connect to the log.
+
+        Raises LogUnavailable where no broker answers, LogRefused where they do not take the user, LogMismatch where the topics
+        are not as declared.
+        """
         consumer = AIOKafkaConsumer(**_reading(cluster))
         try:
             async with asyncio.timeout(answer_s):
@@ -169,7 +181,7 @@ class KafkaLog:
             producer = await _started(cluster, answer_s)
         except (KafkaError, TimeoutError) as fault:
             await consumer.stop()
-            raise LogUnavailable(unreachable(cluster, fault)) from fault
+            raise await _told(cluster, fault) from fault
         except BaseException:
             await consumer.stop()
             raise
@@ -460,7 +472,8 @@ class _Reader:
 async def prepare(cluster: Cluster, *, partitions: int, replication: int, at: Instant, epoch: int = 0) -> list[str]:
     """Make the topics that are missing and begin the log; return the names of those that were made.
 
-    Raises LogMismatch where a topic exists in another shape, LogUnavailable where no broker answers.
+    Raises LogMismatch where a topic exists in another shape, LogUnavailable where no broker answers, LogRefused where they do not
+    take the user.
     """
     admin = AIOKafkaAdminClient(**cluster.options())
     try:
@@ -484,7 +497,7 @@ async def prepare(cluster: Cluster, *, partitions: int, replication: int, at: In
                     raise LogMismatch(f"topic {told['topic']} cannot be made: {told.get('error_message') or error.__name__}")
         await _check_configs(admin, {name: topic for name, (topic, _) in wanted.items()})
     except (KafkaError, TimeoutError) as fault:
-        raise LogUnavailable(unreachable(cluster, fault)) from fault
+        raise await _told(cluster, fault) from fault
     finally:
         await admin.close()
     await _begin(cluster, epoch, at)
@@ -541,6 +554,28 @@ def unreachable(cluster: Cluster, fault: BaseException) -> str:
     """Return the sentence for a broker that does not answer as it should."""
     said = str(fault) or type(fault).__name__
     return f"the brokers at {cluster.servers} cannot be used now: {said}"
+
+
+async def _told(cluster: Cluster, fault: BaseException) -> LogUnavailable:
+    """Return what to raise where nobody could be reached: why a broker refuses us, its clients only log."""
+    if not cluster.security_protocol.startswith("SASL"):
+        return LogUnavailable(unreachable(cluster, fault))
+    host, _, port = cluster.servers.partition(",")[0].rpartition(":")
+    options = {name: value for name, value in cluster.options().items() if name != "bootstrap_servers"}
+    connection = AIOKafkaConnection(host.strip("[]"), int(port), request_timeout_ms=5_000, **options)
+    try:
+        await connection.connect()
+    except SaslAuthenticationFailed as refused:
+        text = f"the brokers at {cluster.servers} do not take user {cluster.sasl_username!r} with this password"
+        raise LogRefused(text) from refused
+    except (IllegalSaslStateError, UnsupportedSaslMechanismError) as refused:
+        text = f"the brokers at {cluster.servers} do not speak {cluster.security_protocol} with {cluster.sasl_mechanism} there"
+        raise LogRefused(text) from refused
+    except (KafkaError, OSError, TimeoutError):
+        return LogUnavailable(unreachable(cluster, fault))
+    finally:
+        connection.close()
+    return LogUnavailable(unreachable(cluster, fault))
 
 
 def _configs(topic: Topic) -> dict[str, str]:
@@ -610,6 +645,11 @@ async def _lanes(cluster: Cluster) -> Lanes:
         if not there.get(cluster.prefix + topic):
             raise LogMismatch(f"the brokers at {cluster.servers} have no topic {cluster.prefix + topic}; run roamlog prepare")
     counts = {topic: there[cluster.prefix + topic] for topic in TOPICS}
+    made = min(count for topic, count in counts.items() if not TOPICS[topic].ordered_as_one)  # a count never falls
+    for topic, count in counts.items():
+        if count != (wanted := 1 if TOPICS[topic].ordered_as_one else made):
+            text = f"topic {cluster.prefix + topic} has {count} partitions, not {wanted}; another count needs a new log"
+            raise LogMismatch(text)
     first: dict[str, int] = {}
     for name in counts:
         first[name] = sum(counts[earlier] for earlier in first)
