@@ -102,7 +102,7 @@ class Peers:
                 chosen = self._chosen(listed, version)
                 if encoding is None and learned == first:  # nobody turned it away, but until now the version was not known
                     learned = default_encoding(chosen)
-                details, learned = await self._get(listed[chosen], token, learned)
+                details, learned = await self._get(self._known(listed[chosen], chosen), token, learned)
                 return Peer(chosen, self._endpoints(chosen, details), learned)
         except TimeoutError:
             raise PeerFault(Status.CLIENT_API_UNUSABLE, "the versions and their details did not come in time") from None
@@ -131,6 +131,12 @@ class Peers:
                 raise
         other = next(one for one in ENCODINGS if one != encoding)
         return await self.call("GET", url, token, other), other
+
+    def _known(self, url: str, version: str) -> str:
+        try:
+            return self.checked(url)
+        except Unreachable as fault:
+            raise PeerFault(Status.CLIENT_API_UNUSABLE, f"the URL of OCPI {version}: {fault}") from None
 
     def _chosen(self, listed: Mapping[str, str], version: str | None) -> str:
         if version is not None:
