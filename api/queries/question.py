@@ -8,7 +8,7 @@ from msgspec import Struct
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from api.filters import Filters, of_owner
-from streams.topics import CHARGING, CRAWLS, LOCATIONS, TARIFFS, TOKENS
+from streams.topics import CHARGING, CRAWLS, LOCATIONS, REJECTED, TARIFFS, TOKENS
 
 Exact: TypeAlias = Annotated[Decimal, WithJsonSchema({"type": "number", "format": "decimal"})]
 """An amount, an energy: a JSON number whose every digit counts, to be read as a decimal and not as a float."""
@@ -62,6 +62,7 @@ TOPIC_OF: Final = {
     "ledger": CHARGING,
     "tariffs": TARIFFS,
     "tokens": TOKENS,
+    "rejected": REJECTED,
     "crawls": CRAWLS,
 }
 

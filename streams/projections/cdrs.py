@@ -11,7 +11,7 @@ from schemas.columns import DECIMAL, column_decimal
 from schemas.events import CdrLeftUnlinked, CdrPosted, Document
 from schemas.types import Finding, Instant, identity, instant
 from streams.projection import Column, Fact, Key, Recorded, Table
-from streams.projections.facts import findings, findings_table
+from streams.projections.facts import findings, findings_table, repeated
 from streams.topics import CHARGING
 
 CDRS: Final = Table(
@@ -137,7 +137,7 @@ class Cdrs:
     """The projection of CDRs (OCPI 2.2.1 mod_cdrs; requirements 2.5)."""
 
     name: Final = "cdrs"
-    version: Final = 2
+    version: Final = 3
     topics: Final = (CHARGING,)
     current: Final = CDRS
     facts: Final = (CDR_FINDINGS,)
@@ -166,7 +166,7 @@ class Cdrs:
             first = CdrState(document, _Header(envelope.addressed_to or "", envelope.received_at))
             return first, findings(CDR_FINDINGS, recorded, envelope.key[0], ())
         if same_values(state.fields, document):
-            return state, ()
+            return state, repeated(CDR_FINDINGS, recorded, envelope.key[0])
         conflict = Finding("", "cdr_conflict", "error", "a CDR of this id with other values stands already; it was kept")
         return state, findings(CDR_FINDINGS, recorded, envelope.key[0], (conflict,))
 

@@ -22,7 +22,7 @@ from streams.errors import Poison
 from streams.lastwriter import AHEAD_US, instant_of
 from streams.location_tree import CONNECTOR, EVSE, LOCATION, Event, Node
 from streams.projection import Column, Fact, Key, Recorded, Table
-from streams.projections.facts import findings, findings_table
+from streams.projections.facts import findings, findings_table, repeated
 from streams.topics import LOCATIONS
 
 REMEMBERED: Final = 16
@@ -180,7 +180,7 @@ class Locations:
         envelope = recorded.envelope
         earlier = _EMPTY if state is None else state.header
         if envelope.event_id in earlier.event_ids:
-            return state, ()
+            return state, repeated(LOCATION_FINDINGS, recorded, "/".join(envelope.key))
         if isinstance(recorded.event, LocationVanished):
             return _vanished(state, recorded)
         seen: list[Finding] = []

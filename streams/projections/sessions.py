@@ -24,7 +24,7 @@ from streams.lastwriter import (
     stamp,
 )
 from streams.projection import Column, Fact, Key, Recorded, Table
-from streams.projections.facts import findings, findings_table
+from streams.projections.facts import findings, findings_table, repeated
 from streams.topics import CHARGING
 
 REMEMBERED: Final = 16
@@ -168,13 +168,13 @@ class Sessions:
         return None
 
     def fold(self, state: SessionState | None, recorded: Recorded) -> tuple[SessionState | None, Sequence[Fact]]:
-        """Return the Session after the event; a repeat changes nothing and leaves no trace.
+        """Return the Session after the event; a repeat changes nothing but that it is noted.
 
         Raises Poison for the 101st PATCH of a Session that no PUT has described.
         """
         envelope, event = recorded.envelope, recorded.event
         if state is not None and envelope.event_id in state.header.event_ids:
-            return state, ()
+            return state, repeated(SESSION_FINDINGS, recorded, envelope.key[0])
         seen: list[Finding] = []
         before = state or SessionState({}, _EMPTY)
         match event:

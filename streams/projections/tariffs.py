@@ -11,7 +11,7 @@ from schemas.types import identity, instant
 from streams import kept
 from streams.kept import Header, Kept
 from streams.projection import Column, Fact, Key, Recorded, Table
-from streams.projections.facts import findings, findings_table
+from streams.projections.facts import findings, findings_table, repeated
 from streams.topics import TARIFFS
 
 TARIFFS_TABLE: Final = Table(
@@ -92,7 +92,7 @@ class Tariffs:
         """Return the Tariff after the event; the history keeps the document that the event stated or led to."""
         envelope = recorded.envelope
         if state is not None and envelope.event_id in state.header.event_ids:
-            return state, ()
+            return state, repeated(TARIFF_FINDINGS, recorded, envelope.key[0])
         before = state or Kept()
         match recorded.event:
             case TariffReplaced(document):

@@ -11,7 +11,7 @@ from schemas.types import identity, instant
 from streams import kept
 from streams.kept import Header, Kept
 from streams.projection import Column, Fact, Key, Recorded, Table
-from streams.projections.facts import findings, findings_table
+from streams.projections.facts import findings, findings_table, repeated
 from streams.topics import TOKENS
 
 TOKENS_TABLE: Final = Table(
@@ -107,7 +107,7 @@ class Tokens:
         envelope = recorded.envelope
         before = state or Kept()
         if envelope.event_id in before.header.event_ids:
-            return state, ()
+            return state, repeated(TOKEN_FINDINGS, recorded, envelope.key[0])
         match recorded.event:
             case TokenReplaced(document):
                 after = kept.put(before, document, recorded, _IDENTITY)

@@ -1,6 +1,7 @@
 """The questions: exact sums, their numerators and denominators, and what they rest on."""
 
 import csv
+import hashlib
 import io
 import json
 import statistics
@@ -8,17 +9,24 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any, cast
 
+import msgspec
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
-from charging import entry, patch
+from charging import entry, patch, put
 from outlet import OPERATOR, SECOND, House, house
 from receiver import cdr, session
 from samples import EVSE, LOCATION, TARIFF, TOKEN
 
 from api.analytics import Answered, questions
-from schemas.types import date_time
-from streams.ports import TableStore
+from api.filters import of_connection
+from schemas import crawl as crawls
+from schemas import envelope as envelopes
+from schemas.crawl import CrawlEnded, CrawlStarted
+from schemas.events import Envelope
+from schemas.types import Finding, Module, date_time
+from streams.ports import Entry, TableStore
+from streams.topics import CRAWLS
 
 PATHS = [f"/analytics/{question.path}" for question in questions()]
 
@@ -46,8 +54,8 @@ def completed(session_id: str, **fields: Any) -> dict[str, Any]:
 
 def test_every_question_is_found() -> None:
     assert [question.path for question in questions()] == [
-        *("cdrs/lateness", "cdrs/revenue", "charging", "energy", "evses/status", "findings", "ledger", "losses"),
-        *("sessions/by-status", "utilisation"),
+        *("cdrs/lateness", "cdrs/revenue", "charging", "crawls", "drift", "energy", "evses/status", "findings", "ledger"),
+        *("losses", "partners", "sessions/by-status", "utilisation"),
     ]
 
 
@@ -159,7 +167,6 @@ async def test_the_ledger_says_how_sure_a_link_is(home: House) -> None:
     # 40 of the hour that the CDR of C2 bills: the mean of all of the Session and two thirds of the CDR.
     assert billed["confidence"] == Decimal("0.83")
     assert billed["entries_of_pair"] == 3
-
 
 
 async def test_findings_are_counted_by_rule_and_party(home: House) -> None:
@@ -308,10 +315,12 @@ async def test_a_status_that_is_none_is_refused(home: House) -> None:
 
 
 async def test_filters_that_cannot_be_are_refused(home: House) -> None:
-    for query in ("party=TNM", "party=' OR 1=1 --", "from=soon", "to=2026-13-01", "format=xml", "from=%00"):
-        for path in PATHS:
-            reply = await home.get(f"{path}?{query}".replace(" ", "%20"), OPERATOR)
-            assert (reply.status, reply.code) == (400, 2001), query
+    owners, partners = ("party=TNM", "party=' OR 1=1 --"), ("module=chairs", f"connection={'x' * 300}")
+    for question in questions():
+        own = partners if question.filters is of_connection else owners
+        for query in (*own, "from=soon", "to=2026-13-01", "format=xml", "from=%00"):
+            reply = await home.get(f"/analytics/{question.path}?{query}".replace(" ", "%20"), OPERATOR)
+            assert (reply.status, reply.code) == (400, 2001), (question.path, query)
 
 
 async def test_an_answer_says_what_it_rests_on(home: House) -> None:
@@ -323,7 +332,8 @@ async def test_an_answer_says_what_it_rests_on(home: House) -> None:
         assert answer["as_of"] == "2026-09-21T14:13:23Z"
         held = {topic: sum(lanes.values()) for topic, lanes in answer["log_position"].items()}
         assert held
-        assert held.items() <= {"ocpi.charging": 2, "ocpi.locations": 1, "ocpi.tariffs": 0, "ocpi.tokens": 0}.items()
+        empty = dict.fromkeys(("ocpi.tariffs", "ocpi.tokens", "ocpi.rejected", "ocpi.crawls"), 0)
+        assert held.items() <= ({"ocpi.charging": 2, "ocpi.locations": 1} | empty).items()
         assert answer["metric_version"] >= 1
         assert answer["grain"].startswith("one row per")
 
@@ -337,8 +347,84 @@ async def test_an_answer_never_claims_what_is_not_folded(home: House) -> None:
     assert answer["as_of"] < "2026-09-21T14:13:21Z"
 
 
+def crawl_event(event: CrawlStarted | CrawlEnded) -> Entry:
+    at = event.started_at if isinstance(event, CrawlStarted) else event.ended_at
+    tag = "crawl.started" if isinstance(event, CrawlStarted) else "crawl.ended"
+    envelope = Envelope(
+        event_id=hashlib.blake2b(crawls.encode(event), digest_size=16).digest(),
+        type=tag,
+        module="crawls",
+        origin="pull",
+        connection=event.connection,
+        party="",
+        key=(event.run,),
+        version=event.version,
+        edition="",
+        revision=0,
+        received_at=at,
+        last_updated=None,
+        payload=crawls.encode(event),
+    )
+    return Entry(CRAWLS, event.run.encode(), envelopes.encode(envelope))
+
+
+async def crawl(home: House, run: str, rule: str = "", *, took_s: int = 60) -> None:
+    """Append a crawl of cpo's Sessions to the log; one that met a rule is incomplete."""
+    at = home.clock.now()
+    begun = CrawlStarted(run, "cpo", Module.SESSIONS, "2.2.1", "window", "schedule", "https://cpo.example/sessions", at, at)
+    before = crawls.fold(None, begun)
+    assert before is not None
+    odd = (crawls.Oddity(1, rule, "as it says"),) if rule else ()
+    await home.log.append([crawl_event(begun), crawl_event(crawls.certificate(before, at + took_s * SECOND, not rule, odd))])
+    home.clock.advance(SECOND)
+    await home.fold()
+
+
+async def test_a_partner_has_a_scorecard_for_each_module(home: House) -> None:
+    late = {"last_updated": "2026-09-21T14:12:20Z"}  # a minute before it is pushed
+    await home.push(session("S1", **late))
+    await home.push(session("S1", **late))  # a retry
+    await home.push(session("S2", last_updated="2026-09-21T14:13:32Z"))  # a clock that goes ahead
+    await home.put("locations/NL/TNM/LOC1", LOCATION)
+    refused = await home.ask("PUT", "/ocpi/2.2.1/receiver/sessions/NL/TNM/S3", token="cpo", body=session("S3", kwh="much"))
+    assert refused.code == 2001
+    await crawl(home, "r1", "unauthorized")
+    await crawl(home, "r2")
+    await home.fold()
+    found = {(row["connection"], row["module"]): row for row in await rows(home, "partners")}
+    assert set(found) == {("cpo", "sessions"), ("cpo", "locations")}
+    own = found["cpo", "sessions"]
+    assert own == {
+        "connection": "cpo",
+        "module": "sessions",
+        "pushes": 2,
+        "delay_p50_s": own["delay_p50_s"],
+        "delay_p95_s": own["delay_p95_s"],
+        "ahead": 1,
+        "share_ahead": Decimal("0.5"),
+        "ahead_max_s": own["ahead_max_s"],
+        "repeated": 1,
+        "clock_ahead": 0,
+        "rejected": 1,
+        "rejected_by_rule": own["rejected_by_rule"],
+        "drifted": 0,
+        "crawls": 2,
+        "crawls_complete": 1,
+        "crawls_unauthorized": 1,
+        "crawl_oddities": 1,
+        "last_complete_at": own["last_complete_at"],
+    }
+    assert list(own["rejected_by_rule"].values()) == [1]
+    assert own["delay_p95_s"] > own["delay_p50_s"] > -own["ahead_max_s"]
+    assert own["ahead_max_s"] > 0
+    assert await rows(home, "partners?connection=msp") == []
+    assert len(await rows(home, "partners?connection=cpo&module=locations")) == 1
+
+
 async def test_every_answer_is_what_the_documentation_says(home: House) -> None:
     await home.put("locations/NL/TNM/LOC1", LOCATION)
+    await crawl(home, "r1")
+    await home.log.append([entry(msgspec.structs.replace(put(9), findings=(Finding("", "drift", "warning", "kwh"),)))])
     await home.push(completed("S1"), session("S2", last_updated="2027-09-20T10:05:00Z"))
     await home.post(cdr("C1", session_id="S1"))
     await home.put("tariffs/NL/TNM/12", TARIFF)  # whose version does not say what is canonical

@@ -24,8 +24,10 @@ def test_the_first_wins_and_a_different_one_is_a_conflict() -> None:
 
 def test_an_equal_value_is_a_repeat_whatever_its_text() -> None:
     one, other = cdr(), dict(reversed(cdr().items())) | {"total_energy": 20.50}
-    _, facts = folded(Cdrs(), posted(one), posted(other))
-    assert facts == []
+    first, _ = folded(Cdrs(), posted(one))
+    state, facts = folded(Cdrs(), posted(one), posted(other))
+    assert state == first
+    assert rules(facts) == ["repeated"]
 
 
 @pytest.mark.parametrize(
