@@ -174,9 +174,10 @@ class Worker:
         self._deliveries.assign(ours)
         standing: list[tuple[Work, dict[TopicPartition, Reached]]] = []
         furthest: dict[TopicPartition, Reached] = {}
-        for projection in self._projections:
-            work = Work(projection, self._serving[projection.name], self._cache_bytes)
-            saved = await self._generations.positions(work.generation)
+        works = [Work(projection, self._serving[projection.name], self._cache_bytes) for projection in self._projections]
+        # At once, because nothing of these partitions is folded meanwhile.
+        positions = await asyncio.gather(*(self._generations.positions(work.generation) for work in works))
+        for work, projection, saved in zip(works, self._projections, positions, strict=True):
             own = {place: saved.get(place, Reached(0, 0)) for place in ours if place.topic in projection.topics}
             standing.append((work, own))
             for place, at in own.items():
