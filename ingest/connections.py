@@ -16,6 +16,7 @@ from schemas.party import (
     PartnerEvent,
     PartnerInvited,
     PartnerOffered,
+    PartnerPullSet,
     PartnerRegistered,
     PartnerRemoved,
     PartnerUnregistered,
@@ -110,6 +111,8 @@ class Partners(Struct, frozen=True):
     """By hub ('' for ourselves), party and role."""
     invitations: dict[str, Invitation] = {}
     offers: dict[str, Invitation] = {}
+    pulls: dict[str, PartnerPullSet] = {}
+    """What an operator said of crawls; who is not in it is crawled always."""
 
 
 def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
@@ -162,6 +165,8 @@ def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
             gone = {} if closed is None else {text: meant for text, meant in partners.texts.items() if meant.name == name}
             left = _without(partners, name, at)
             return replace(left, texts=left.texts | {text: meant._replace(use="gone", until=None) for text, meant in gone.items()})
+        case PartnerPullSet(name):
+            return replace(partners, pulls=partners.pulls | {name: event})
         case ClientReplaced(hub, country_code, party_id, role_name, status, last_updated, document):
             clients = dict(partners.clients)
             told = Client(country_code, party_id, role_name, status, last_updated, at, hub, bytes(document))
@@ -328,6 +333,7 @@ def _without(partners: Partners, name: str, at: Instant) -> Partners:
             clients,
             {known: invitation for known, invitation in partners.invitations.items() if known != name},
             {known: offer for known, offer in partners.offers.items() if known != name},
+            {known: pull for known, pull in partners.pulls.items() if known != name},
         )
     )
 

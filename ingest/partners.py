@@ -29,12 +29,14 @@ from schemas.party import (
     PartnerEvent,
     PartnerInvited,
     PartnerOffered,
+    PartnerPullSet,
     PartnerRegistered,
     PartnerRemoved,
     PartnerUnregistered,
     PartnerUpdated,
     PartnerWithdrawn,
     PartyRole,
+    PullPolicy,
     Role,
     partner_event_of,
 )
@@ -66,6 +68,7 @@ Said: TypeAlias = (
     | PartnerRegistered
     | PartnerUpdated
     | PartnerUnregistered
+    | PartnerPullSet
 )
 """What is said of a partner by name."""
 
@@ -293,6 +296,27 @@ class PartnerRegistry:
         hashes = self.hashes(token)
         await self.say(PartnerOffered(name, hashes, self._clock.now() + OFFER_US, tuple(roles)), "")
         return token, hashes
+
+    def pull(self, name: str) -> PartnerPullSet:
+        """Return when the partner's lists are crawled."""
+        return self._partners.pulls.get(name) or PartnerPullSet(name)
+
+    async def set_pull(self, name: str, policy: PullPolicy, silent_s: int = 3600) -> PartnerPullSet:
+        """Return when the partner's lists are crawled from now on; raises UnknownPartner or LogUnavailable."""
+        await self.catch_up()
+        connection = self._partners.connections.get(name)
+        if connection is None:
+            raise UnknownPartner(f"no partner is called {name}")
+        await self.say(PartnerPullSet(name, policy, silent_s), connection.roles[0].party)
+        return self.pull(name)
+
+    def exclusive(self, name: str) -> frozenset[str]:
+        """Return the parties that this partner writes and no other one does."""
+        connection = self._partners.connections.get(name)
+        if connection is None:
+            return frozenset()
+        others = {party for other in self._partners.connections.values() if other.name != name for party in other.parties}
+        return connection.parties - others
 
     def hashes(self, token: str) -> tuple[str, ...]:
         """Return the digests under which a token is known."""

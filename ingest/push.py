@@ -7,7 +7,7 @@ transport_and_format; requirements 2.
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 from urllib.parse import quote
@@ -40,7 +40,7 @@ from ingest.requests import (
 from schemas.events import Document
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
 from schemas.ocpi.interface import HUBCLIENTINFO, RFID, TOKEN_TYPES, Interface
-from schemas.types import Finding, Module, Verb, identity, instant, party_of
+from schemas.types import Finding, Instant, Module, Verb, identity, instant, party_of
 from streams.metrics import Metrics
 from streams.ports import (
     Clock,
@@ -122,12 +122,18 @@ class Push:
         self._posting: dict[Key, asyncio.Event] = {}
         self._put_reads_from = 0.0
         self._unsettled: dict[TopicPartition, int] | None = None
+        self.heard: dict[tuple[str, Module], Instant] = {}
+        """When each partner pushed last, by its name and the module; of this process alone."""
+        self.missed: Callable[[str, Module, str], None] = lambda *_: None
+        """Told the partner, the module and the id of an object that was pushed in parts, and is not known here."""
 
     async def receive(self, request: PushRequest) -> Answer:
         """Return the answer; a refused object is recorded in `ocpi.rejected` before it is answered. Raises nothing."""
         try:
             answer = await self.take(request)
         except Refusal as refusal:
+            if refusal.answer.outcome == "unknown" and request.method != "DELETE":
+                self.missed(request.connection.name, Module(request.module), request.segments[2])
             return await self.refuse(request, refusal)
         except RecordTooLarge:
             return await self.refuse(request, Refusal(TOO_LARGE, is_json=True))
@@ -426,6 +432,7 @@ class Push:
             ocpi_to=request.ocpi_to,
             findings=remarks(request),
         )
+        self.heard[connection.name, module] = circumstances.received_at
         try:
             if len(request.body) > LONG_BYTES:
                 long = partial(admit, dialect, module, verb, request.body, circumstances, party=party, ids=ids, owns=owns)

@@ -13,6 +13,7 @@ from ingest.partners import PartnerRegistry
 from ingest.push import Push
 from ingest.requests import PushRequest, Refusal
 from schemas import rejected as rejections
+from schemas.events import Origin
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
 from schemas.ocpi.headers import segments_of
 from schemas.ocpi.interface import interface
@@ -21,7 +22,7 @@ from schemas.types import Finding, Module
 from streams.ports import Clock, Entry, EventLog
 from streams.topics import REJECTED
 
-_SOURCES: Final = frozenset({"push", "load"})
+_SOURCES: Final = frozenset({"push", "load", "pull"})
 
 
 class Replay:
@@ -39,11 +40,11 @@ class Replay:
     async def replay(self, rejected: Rejected) -> Rejected:
         """Return the record of what came of it; its `outcome` is created, updated, deleted, duplicate or refused.
 
-        A push is judged as its connection's, a loaded object as its party's. The event gets the id that it would have
-        had, so a second replay is a repeat. Raises NotReplayable (nothing recorded) or LogUnavailable.
+        A push is judged as its connection's, a loaded object as its party's, a pulled one as its connection's again. The event gets
+        the id that it would have had, so a second replay is a repeat. Raises NotReplayable (nothing recorded) or LogUnavailable.
         """
         if rejected.source not in _SOURCES:
-            raise NotReplayable(f"a rejection of source {rejected.source} is not replayed: what was pushed or loaded is")
+            raise NotReplayable(f"a rejection of source {rejected.source} is not replayed: what was pushed, loaded or pulled is")
         if len(rejected.body) != rejected.body_length or hashlib.sha256(rejected.body).digest() != rejected.body_sha256:
             raise NotReplayable("only the beginning of the body was kept, because it was no JSON")
         outcome, reason, findings, code = await self._outcome(rejected)
@@ -105,8 +106,14 @@ class Replay:
         dialect = self._dialects.get(rejected.version)
         if dialect is None:
             raise NotReplayable(f"OCPI {rejected.version} is not spoken here")
-        circumstances = Circumstances(connection=rejected.connection, origin="load", received_at=self._clock.now())
+        origin: Origin = "load"
+        owner, owns = rejected.party, rejected.party.__eq__
+        if rejected.source == "pull":
+            connection = self._registry.get(rejected.connection)
+            if connection is None:
+                raise NotReplayable(f"partner {rejected.connection} is gone; add it again first")
+            origin, owner, owns = "pull", connection.owner, connection.parties.__contains__
+        circumstances = Circumstances(connection=rejected.connection, origin=origin, received_at=self._clock.now())
         module = Module(rejected.module)
-        party = None if interface(rejected.version).names_owner else rejected.party
-        owns = rejected.party.__eq__
+        party = None if interface(rejected.version).names_owner else owner
         return admit(dialect, module, VERB[module], rejected.body, circumstances, party=party, ids=(), owns=owns)

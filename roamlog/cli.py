@@ -26,7 +26,9 @@ app = typer.Typer(
 partner = typer.Typer(help="Who is connected, and with which token.", no_args_is_help=True)
 rejected = typer.Typer(help="What was refused: look at it, process it anew.", no_args_is_help=True)
 app.add_typer(partner, name="partner")
+pull = typer.Typer(help="Partners' lists: crawl them now, see what crawls found, say when they run.", no_args_is_help=True)
 app.add_typer(rejected, name="rejected")
+app.add_typer(pull, name="pull")
 
 Data = Annotated[Path, typer.Option("--data", envvar="ROAMLOG_DATA", help="The data folder.", show_default=True)]
 Kafka = Annotated[bool, typer.Option("--kafka", help="At scale: of the log on Kafka (ROAMLOG_KAFKA), not of a data folder.")]
@@ -125,12 +127,8 @@ def partner_add(
 def partner_invite(
     name: Annotated[str, typer.Argument(help="What to call the partner: letters, digits, dots, hyphens, underscores.")],
     *,
-    party: Annotated[
-        list[str] | None, typer.Option(help="A party that it may be, such as NL*TNM; by default any.")
-    ] = None,
-    role: Annotated[
-        list[str] | None, typer.Option(help="A role that it may have, such as CPO or HUB; by default any.")
-    ] = None,
+    party: Annotated[list[str] | None, typer.Option(help="A party that it may be, such as NL*TNM; by default any.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="A role that it may have, such as CPO or HUB; by default any.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="A further party that the partner may write for.")] = None,
     expires: Annotated[float, typer.Option(help="After how many hours the invitation ends.")] = 72.0,
     data: Data = DATA,
@@ -149,9 +147,7 @@ def partner_register(
     url: Annotated[str, typer.Argument(help="The URL of its versions.")],
     *,
     token: Annotated[str, typer.Option(help="The token (A) that it gave us for this.", envvar="ROAMLOG_TOKEN_A")],
-    version: Annotated[
-        str | None, typer.Option(help="The OCPI version; else the latest of both.", show_default=False)
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="The OCPI version; else the latest of both.", show_default=False)] = None,
     role: Annotated[
         str | None, typer.Option(help="Its role where its version is 2.1.1 or before; else its endpoints tell.", show_default=False)
     ] = None,
@@ -170,9 +166,7 @@ def partner_register(
 def partner_rotate(
     name: Annotated[str, typer.Argument(help="The partner's name.")],
     *,
-    version: Annotated[
-        str | None, typer.Option(help="The OCPI version from now on; else the same.", show_default=False)
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="The OCPI version from now on; else the same.", show_default=False)] = None,
     data: Data = DATA,
     kafka: Kafka = False,
     as_json: AsJson = False,
@@ -265,6 +259,54 @@ def verify(data: Data = DATA, as_json: AsJson = False) -> None:
     from roamlog.commands.tables import verify as run
 
     run(data, as_json)
+
+
+@pull.command("run")
+def pull_run(
+    name: Annotated[str, typer.Argument(help="The partner's name.")],
+    *,
+    module: Annotated[
+        list[str] | None, typer.Option(help="Only this module: locations, sessions, cdrs, tariffs or tokens.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whole lists, not only what changed; finds what is no longer there.")
+    ] = False,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Crawl a partner's lists now, beside a running serve or without one; exit 1 where a crawl is incomplete."""
+    from roamlog.commands.pull import run
+
+    run(data, name, module or [], full, as_json)
+
+
+@pull.command("log")
+def pull_log(
+    name: Annotated[str, typer.Argument(help="Only of this partner.")] = "",
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Print the certificates of crawls."""
+    from roamlog.commands.pull import log
+
+    log(data, name, limit, as_json)
+
+
+@pull.command("set")
+def pull_set(
+    name: Annotated[str, typer.Argument(help="The partner's name.")],
+    policy: Annotated[str | None, typer.Argument(help="always, silent (while nothing is pushed) or never.")] = None,
+    *,
+    silent: Annotated[int, typer.Option(min=60, max=2_592_000, help="With silent: after so many seconds without a push.")] = 3600,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Say when a partner's lists are crawled by themselves; without a policy print it."""
+    from roamlog.commands.pull import set_policy
+
+    set_policy(data, name, policy, silent, as_json)
 
 
 @rejected.command("list")

@@ -16,11 +16,13 @@ from ingest.errors import UnsafeSecrets
 from ingest.existence import Existence
 from ingest.outbound import Outbound
 from ingest.partners import PartnerRegistry
+from ingest.pull import Pull
 from ingest.push import Push
 from ingest.secrets import Secrets
 from roamlog.errors import Unusable, first_of
 from roamlog.folder import FREE_BYTES, Folder
 from roamlog.handshakes import outbound_of
+from roamlog.pulling import pages_of, pull_of
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
 from schemas.ocpi.discovery import discover
@@ -39,11 +41,14 @@ _say: Final = logging.getLogger("roamlog")
 class Tables:
     """What hangs on the table store: the runtime that fills the tables, and whoever reads them."""
 
-    def __init__(self, store: ClickHouseStore, runtime: Embedded, lookup: DocumentLookup, push: Push, log: LocalLog) -> None:
+    def __init__(  # noqa: PLR0917
+        self, store: ClickHouseStore, runtime: Embedded, lookup: DocumentLookup, push: Push, pull: Pull, log: LocalLog
+    ) -> None:
         self.store = store
         self.runtime = runtime
         self.lookup = lookup
         self.push = push
+        self.pull = pull
         self._log = log
 
     async def watch(self) -> NoReturn:
@@ -154,7 +159,9 @@ class Node:
                 public_url=public_url,
                 patch_wait_s=self.settings.patch_wait_s,
             )
-            self._tables = Tables(store, runtime, lookup, push, self.log)
+            pages = pages_of(self.settings, self.clock)
+            pull = pull_of(self, store, runtime.progress, lookup, push, pages)
+            self._tables = Tables(store, runtime, lookup, push, pull, self.log)
             try:
                 yield self._tables
             except (Exception, BaseExceptionGroup) as faults:
@@ -163,6 +170,8 @@ class Node:
                     raise
             finally:
                 self._tables = None
+                await pull.close()
+                await pages.close()
                 await runtime.close()
         finally:
             await store.close()

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 
 from ingest import connections as invitations
 from ingest.errors import IngestError, InvalidPartner, InvalidToken
@@ -15,8 +16,11 @@ from ingest.partners import Connection, party_roles, roles_of
 from ingest.replay import Replay
 from roamlog.errors import Failure, Unusable
 from schemas import rejected as rejections
+from schemas.crawl import CrawlEnded
+from schemas.party import POLICIES
 from schemas.rejected import Rejected
-from schemas.types import Module, date_time, party_of
+from schemas.types import Instant, Module, date_time, party_of
+from streams.crawled import Crawled
 from streams.logs.local import LogDamaged
 from streams.moves import Moves
 from streams.ports import LogUnavailable, StoreDamaged, StoreUnavailable, TopicPartition
@@ -26,6 +30,7 @@ from streams.values import integer
 from streams.verify import Difference
 
 if TYPE_CHECKING:  # it loads ClickHouse, which a command that asks the serving process does not need
+    from ingest.crawl import Told as Crawling
     from ingest.registration import Registration
     from roamlog.node import Node
 
@@ -223,6 +228,73 @@ class Verified(Struct, frozen=True):
     differences: tuple[Difference, ...]
 
 
+class PullRun(Struct, frozen=True):
+    """Crawl lists of a partner now: all that it offers, or these modules; with `full` each as a whole."""
+
+    name: str
+    modules: tuple[str, ...] = ()
+    full: bool = False
+
+
+class PullLog(Struct, frozen=True):
+    """The newest certificates, of one partner where that is named."""
+
+    name: str = ""
+    limit: int = 50
+
+
+class Certificate(Struct, frozen=True):
+    """What came of a crawl. `status` is running, complete or incomplete; `oddities` are (page, rule, sentence)."""
+
+    run: str
+    connection: str
+    module: str
+    version: str
+    reach: str
+    reason: str
+    status: str
+    started_at: str
+    ended_at: str | None
+    date_from: str | None
+    date_to: str | None
+    watermark: str | None
+    pages: int
+    objects: int
+    appended: int
+    unchanged: int
+    older: int
+    refused: int
+    drifted: int
+    vanished: int
+    vanished_ids: tuple[str, ...]
+    first_total: int | None
+    last_total: int | None
+    odd: int
+    oddities: tuple[tuple[int, str, str], ...]
+
+
+class Pulled(Struct, frozen=True):
+    """The certificates."""
+
+    crawls: tuple[Certificate, ...]
+
+
+class PullSet(Struct, frozen=True):
+    """Say when a partner's lists are crawled by themselves; no policy only asks. `silent_s` counts for the policy `silent`."""
+
+    name: str
+    policy: str | None = None
+    silent_s: int = 3600
+
+
+class PullIs(Struct, frozen=True):
+    """When they are."""
+
+    name: str
+    policy: str
+    silent_s: int
+
+
 class RejectedList(Struct, frozen=True):
     """The newest refusals, of one party or reason where that is named."""
 
@@ -413,6 +485,44 @@ async def verify(node: Node, asked: Verify, told: Told) -> Verified:
     return Verified(tuple(projection.name for projection in runtime.projections), records, tuple(differences))
 
 
+async def pull_run(node: Node, asked: PullRun, told: Told) -> Pulled:
+    """Return the certificates of the crawls, once they have ended."""
+    known = set(Module)
+    for name in asked.modules:
+        if name not in known:
+            raise Unusable(f"there is no module {name}; there are {', '.join(Module)}")
+
+    def progress(at: Crawling) -> None:
+        told(Step(f"{at.connection} {at.module.value}", at.objects, max(at.total or 0, at.objects)))
+
+    modules = [Module(name) for name in asked.modules]
+    ended = await node.tables.pull.now(asked.name, modules, full=asked.full, told=progress)
+    return Pulled(tuple(_certificate(one, "complete" if one.complete else "incomplete") for one in ended))
+
+
+async def pull_log(node: Node, asked: PullLog, told: Told) -> Pulled:
+    """Return the newest certificates."""
+    await node.tables.caught_up("crawls", FOLD_WAIT_S)
+    crawled = Crawled(node.tables.store, node.log, node.tables.runtime.progress)
+    found = await crawled.certificates(asked.name, asked.limit)
+    return Pulled(tuple(_certificate(msgspec.json.decode(doc, type=CrawlEnded), status) for doc, status in found))
+
+
+async def pull_set(node: Node, asked: PullSet, told: Told) -> PullIs:
+    """Return when the partner's lists are crawled from now on."""
+    await node.registry.catch_up()
+    if node.registry.get(asked.name) is None:
+        raise Failure(f"no partner is called {asked.name}")
+    if asked.policy is None:
+        now = node.registry.pull(asked.name)
+    else:
+        policy = next((one for one in POLICIES if one == asked.policy), None)
+        if policy is None:
+            raise Unusable(f"{asked.policy!r} is no policy; there are {', '.join(POLICIES)}")
+        now = await node.registry.set_pull(asked.name, policy, asked.silent_s)
+    return PullIs(now.name, now.policy, now.silent_s)
+
+
 async def rejected_list(node: Node, asked: RejectedList, told: Told) -> RejectedListed:
     """Return the newest refusals."""
     await node.tables.caught_up("rejected", FOLD_WAIT_S)
@@ -450,7 +560,8 @@ async def rejected_replay(node: Node, asked: RejectedReplay, told: Told) -> Repl
     ids = list(asked.ids)
     if asked.all:
         rows = await node.tables.store.query(
-            "SELECT rejected_id FROM rejected WHERE source IN ('push', 'load') AND replayed IN ('', 'refused') ORDER BY received_at"
+            "SELECT rejected_id FROM rejected"
+            " WHERE source IN ('push', 'load', 'pull') AND replayed IN ('', 'refused') ORDER BY received_at"
         )
         ids += [_text(row[0]) for row in rows]
     replay = Replay(log=node.log, push=node.tables.push, registry=node.registry, dialects=node.dialects, clock=node.clock)
@@ -478,6 +589,9 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     REBUILD := Operation("rebuild", Rebuild, Rebuilt, rebuild),
     RELIFT := Operation("relift", Relift, LiftedAgain, relift),
     VERIFY := Operation("verify", Verify, Verified, verify),
+    PULL_RUN := Operation("pull-run", PullRun, Pulled, pull_run),
+    PULL_LOG := Operation("pull-log", PullLog, Pulled, pull_log),
+    PULL_SET := Operation("pull-set", PullSet, PullIs, pull_set, tables=False),
     REJECTED_LIST := Operation("rejected-list", RejectedList, RejectedListed, rejected_list),
     REJECTED_SHOW := Operation("rejected-show", RejectedShow, Shown, rejected_show),
     REJECTED_REPLAY := Operation("rejected-replay", RejectedReplay, Replayed, rejected_replay),
@@ -540,6 +654,34 @@ async def _find(node: Node, beginning: str) -> tuple[Refusal, Rejected]:
     place = TopicPartition(REJECTED, partition_of(bytes.fromhex(refusal.id), node.log.partitions(REJECTED)))
     found = await node.log.fetch({place: integer(offset)}, max_records=1, wait_s=0.0)
     return refusal, rejections.decode(found[place][0].value)
+
+
+def _certificate(of: CrawlEnded, status: str) -> Certificate:
+    def at(instant: Instant | None) -> str | None:
+        return None if instant is None else date_time(instant)
+
+    return Certificate(
+        run=of.run,
+        connection=of.connection,
+        module=of.module.value,
+        version=of.version,
+        reach=of.reach,
+        reason=of.reason,
+        status=status,
+        started_at=date_time(of.started_at),
+        ended_at=None if status == "running" else date_time(of.ended_at),
+        date_from=at(of.date_from),
+        date_to=at(of.date_to),
+        watermark=at(of.watermark),
+        pages=of.pages,
+        **structs.asdict(of.counts),
+        vanished=of.vanished,
+        vanished_ids=of.vanished_ids,
+        first_total=of.first_total,
+        last_total=of.last_total,
+        odd=of.odd,
+        oddities=tuple((one.page, one.rule, one.message) for one in of.oddities),
+    )
 
 
 def _partner(connection: Connection) -> Partner:

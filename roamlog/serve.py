@@ -87,6 +87,7 @@ async def _run(node: Node, tables: Tables, front: Server, back: Server, stop: as
             tasks.create_task(trim(), name="freed memory"),
         ]
         following = tasks.create_task(node.registry.follow(), name="partners")
+        pulling = tasks.create_task(tables.pull.run(), name="pull") if node.settings.pull_every_s else None
         serving = [tasks.create_task(server.main_loop(), name="server") for server in (front, back)]
         try:
             await stop.wait()
@@ -96,6 +97,8 @@ async def _run(node: Node, tables: Tables, front: Server, back: Server, stop: as
                 server.should_exit = True
             await asyncio.gather(front.shutdown(), back.shutdown(), *serving, return_exceptions=True)
             following.cancel()
+            if pulling is not None:
+                pulling.cancel()
             for task in watching:
                 task.cancel()
             folded.set()

@@ -142,6 +142,34 @@ class Settings(BaseSettings):
         le=600,
         examples=["seconds, above 0 to 600"],
     )
+    pull_every_s: float = Field(
+        21_600.0,
+        description="seconds between two crawls of a partner's list; 0 crawls only when asked to",
+        ge=0,
+        le=2_592_000,
+        examples=["seconds, from 0 to 2592000"],
+    )
+    pull_at_once: int = Field(
+        8,
+        description="how many lists of partners are crawled at the same time",
+        ge=1,
+        le=1000,
+        examples=["a whole number from 1 to 1000"],
+    )
+    pull_page: int = Field(
+        1000,
+        description="objects that a crawl asks for on one page",
+        ge=1,
+        le=100_000,
+        examples=["a whole number from 1 to 100000"],
+    )
+    pull_page_bytes: int = Field(
+        256 * MIB,
+        description="the longest page of a crawl that is read",
+        ge=MIB,
+        le=2048 * MIB,
+        examples=["bytes, from 1048576 to 2147483648"],
+    )
     projector: Literal["running", "paused"] = Field(
         "running", description="paused takes pushes and folds nothing, for measurements", examples=["running or paused"]
     )

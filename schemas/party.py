@@ -160,6 +160,20 @@ class PartnerUnregistered(Struct, frozen=True, tag="partner.unregistered"):
     by: By
 
 
+PullPolicy = Literal["always", "silent", "never"]
+"""Whether a partner's lists are crawled by themselves: always, while it has pushed nothing for a while, or never."""
+
+POLICIES: Final[tuple[PullPolicy, ...]] = get_args(PullPolicy)
+
+
+class PartnerPullSet(Struct, frozen=True, tag="partner.pull_set"):
+    """An operator said when the partner's lists are crawled; `silent_s` (seconds) counts for the policy `silent`."""
+
+    name: str
+    policy: PullPolicy = "always"
+    silent_s: int = 3600
+
+
 class ClientReplaced(Struct, frozen=True, tag="clientinfo.replaced"):
     """A hub said how a party behind it is (OCPI 2.2.1 mod_hub_client_info); `document` is the ClientInfo as received."""
 
@@ -202,6 +216,7 @@ PartnerEvent: TypeAlias = (
     | PartnerRegistered
     | PartnerUpdated
     | PartnerUnregistered
+    | PartnerPullSet
     | ClientReplaced
 )
 

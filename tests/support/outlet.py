@@ -98,6 +98,7 @@ class House:
         self.metrics = Metrics()
         self.registry = PartnerRegistry(log, b"pepper", clock)
         dialects, lookup = discover(), DocumentLookup(store)
+        self.dialects = dialects
         push = Push(
             log=log,
             dialects=dialects,
@@ -110,6 +111,7 @@ class House:
             public_url=URL,
             patch_wait_s=0.05,
         )
+        self.pusher = push
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         authorize = Authorize(
             log=log,

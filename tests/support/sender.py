@@ -1,6 +1,7 @@
 """A partner's Sender over real HTTP whose lists change while they are read, and that answers badly where it is told to."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -46,7 +47,10 @@ class Sender:
         self.raw: dict[int, bytes] = {}
         """By place in a list, the bytes that stand for the object."""
         self.on_page: Callable[[int], None] = lambda _: None
-        self.token = "Token partner-token"
+        self.token = f"Token {base64.b64encode(b'partner-token').decode()}"
+        self.version = "2.2.1"
+        self.given = ""
+        """The token that whoever registered gave us."""
         self.origin = ""
         self.release = asyncio.Event()
 
@@ -57,12 +61,14 @@ class Sender:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         path = request.raw_path
+        if not path.startswith("/ocpi/sender/"):
+            return await self._introduce(request)
         self.asked.append(Asked(path, dict(request.query), {name.lower(): value for name, value in request.headers.items()}))
         number = len(self.asked)
         fault = self.faults.get(number, self.always)
         if fault is not None:
             return await self._fail(request, fault)
-        if request.headers.get("authorization") != self.token:
+        if request.headers.get("authorization") not in {self.token, "Token partner-token"}:
             return web.Response(status=401, body=b'{"status_code":2001,"timestamp":"%b"}' % TIMESTAMP.encode())
         module, _, object_id = request.path.removeprefix("/ocpi/sender/").partition("/")
         if module not in self.lists:
@@ -96,6 +102,26 @@ class Sender:
         self.on_page(number)
         body = b'{"data":[%b],"status_code":1000,"timestamp":"%b"}' % (b",".join(texts), TIMESTAMP.encode())
         return web.Response(body=body, headers=headers)
+
+    async def _introduce(self, request: web.Request) -> web.Response:
+        """Answer as the platform that offers the lists: whoever registers gets `partner-token`."""
+        data: Any = None
+        match request.method, request.path:
+            case "GET", "/versions":
+                data = [{"version": self.version, "url": f"{self.origin}/details"}]
+            case "GET", "/details":
+                modules = [("credentials", f"{self.origin}/credentials"), *((name, self.url(name)) for name in self.lists)]
+                data = {
+                    "version": self.version,
+                    "endpoints": [{"identifier": name, "role": "SENDER", "url": url} for name, url in modules],
+                }
+            case "POST", "/credentials":
+                self.given = (await request.json())["token"]
+                party = {"role": "CPO", "country_code": "NL", "party_id": "TNM", "business_details": {"name": "TNM"}}
+                data = {"token": "partner-token", "url": f"{self.origin}/versions", "roles": [party]}
+            case _:
+                return web.Response(status=404)
+        return web.json_response({"data": data, "status_code": 1000, "timestamp": TIMESTAMP})
 
     async def _fail(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         if fault.hangs_up:

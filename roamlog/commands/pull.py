@@ -1,0 +1,69 @@
+"""`roamlog pull …`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from roamlog import operations, settings
+from roamlog.admin import perform
+from roamlog.commands.output import print_json, print_table, progress, say
+from roamlog.errors import Failure
+from roamlog.operations import Certificate
+
+FIGURES = ("pages", "objects", "new or changed", "unchanged", "older", "refused", "drifted", "vanished")
+SHOWN = 20
+
+
+def run(data: Path, name: str, modules: Sequence[str], full: bool, as_json: bool) -> None:
+    """Crawl and print the certificates; raises Failure where one is incomplete."""
+    asked = operations.PullRun(name, tuple(modules), full)
+    with progress() as told:
+        pulled = perform(data, settings.read(), operations.PULL_RUN, asked, told)
+    if as_json:
+        print_json(pulled.crawls)
+    else:
+        _print(pulled.crawls)
+        odd = [(one.module, page, rule, message) for one in pulled.crawls for page, rule, message in one.oddities]
+        if odd:
+            print_table(("module", "page", "rule", "what was odd"), odd[:SHOWN], right=("page",))
+    broken = [one for one in pulled.crawls if one.status != "complete"]
+    if broken:
+        reason = broken[0].oddities[-1][2] if broken[0].oddities else "see roamlog pull log"
+        raise Failure(f"the crawl of {broken[0].module} is incomplete: {reason}")
+
+
+def log(data: Path, name: str, limit: int, as_json: bool) -> None:
+    """Print the newest certificates."""
+    asked = operations.PullLog(name, limit)
+    with progress() as told:
+        pulled = perform(data, settings.read(), operations.PULL_LOG, asked, told)
+    if as_json:
+        print_json(pulled.crawls)
+    else:
+        _print(pulled.crawls)
+
+
+def set_policy(data: Path, name: str, policy: str | None, silent_s: int, as_json: bool) -> None:
+    """Say, or print, when a partner's lists are crawled by themselves."""
+    now = perform(data, settings.read(), operations.PULL_SET, operations.PullSet(name, policy, silent_s), lambda _: None)
+    if as_json:
+        print_json(now)
+    else:
+        more = f" for {now.silent_s} s" if now.policy == "silent" else ""
+        say(f"{now.name}: {now.policy}{more}")
+
+
+def _print(crawls: Sequence[Certificate]) -> None:
+    rows = [
+        (
+            one.run,
+            one.connection,
+            one.module,
+            one.reach,
+            one.started_at,
+            one.status,
+            *(one.pages, one.objects, one.appended, one.unchanged, one.older, one.refused, one.drifted, one.vanished),
+            ", ".join(dict.fromkeys(rule for _, rule, _ in one.oddities)),
+        )
+        for one in crawls
+    ]
+    print_table(("run", "partner", "module", "reach", "started", "status", *FIGURES, "odd"), rows, right=FIGURES)

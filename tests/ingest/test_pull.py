@@ -1,0 +1,305 @@
+"""When lists are crawled, and that an object which was pushed in parts and is not known is asked for (requirements 3 and 10)."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+from outlet import NOW, SECOND, House, house
+from samples import LOCATION, TARIFF
+from sender import Fault, Sender, serving
+
+from api.lookup import DocumentLookup
+from ingest.crawl import Crawler
+from ingest.errors import UnknownPartner
+from ingest.existence import Existence
+from ingest.intake import Intake
+from ingest.outbound import Outbound
+from ingest.paging import Patience
+from ingest.partners import party_roles
+from ingest.pull import Last, NotPulled, Pull, fraction, is_due, sender_url
+from schemas.party import Endpoint, PartnerRegistered, PartyRole, Terms
+from schemas.types import Module
+from streams.crawled import Crawled
+from streams.ports import TableStore
+from streams.standing import Standing
+
+HOUR: Final = 3600 * SECOND
+OWN: Final = party_roles(["ZZ*RML"], ["CPO", "EMSP"])
+
+
+def test_each_list_has_its_own_time_in_every_interval_and_keeps_it() -> None:
+    times = {}
+    for name in ("a", "b", "c"):
+        for module in (Module.TARIFFS, Module.LOCATIONS):
+            last = Last(started_at=NOW)
+            due = [minute for minute in range(0, 130) if is_due(name, module, last, 0, NOW + minute * 60 * SECOND, HOUR)]
+            assert due, "within two intervals it is due"
+            times[name, module] = due[0]
+            at = NOW + due[0] * 60 * SECOND
+            known = Last(started_at=at)
+            again = [minute for minute in range(1, 130) if is_due(name, module, known, 0, at + minute * 60 * SECOND, HOUR)]
+            assert 59 <= again[0] <= 61, "an hour later again"
+    assert len(set(times.values())) > 3, "not all at once"
+    assert fraction("a", "tariffs") == fraction("a", "tariffs")
+    assert 0 <= fraction("x") < 1
+
+
+def test_a_list_that_was_never_read_is_due_within_a_minute() -> None:
+    names = [f"p{number}" for number in range(50)]
+    assert all(is_due(name, Module.TARIFFS, Last(), NOW, NOW + 60 * SECOND, 6 * HOUR) for name in names)
+    early = sum(is_due(name, Module.TARIFFS, Last(), NOW, NOW + 30 * SECOND, 6 * HOUR) for name in names)
+    assert 5 < early < 45, "and not all in the same second"
+
+
+def endpoints(sender: Sender, *modules: str, role: Any = "SENDER") -> tuple[Endpoint, ...]:
+    return tuple(Endpoint(module, role, sender.url(module)) for module in modules)
+
+
+class World:
+    """A house whose partner `tnm` (SE*TNM, a CPO) has registered and offers lists."""
+
+    def __init__(self, home: House, sender: Sender, outbound: Outbound) -> None:
+        self.home = home
+        self.sender = sender
+        standing = Standing(home.store)
+        intake = Intake(
+            log=home.log,
+            dialects=home.dialects,
+            standing=standing,
+            positions=home.runtime.progress,
+            lookup=DocumentLookup(home.store),
+            existence=Existence(),
+            clock=home.clock,
+        )
+        crawler = Crawler(
+            log=home.log,
+            caller=outbound,
+            intake=intake,
+            standing=standing,
+            clock=home.clock,
+            patience=Patience(attempts=1, first_s=0.01, longest_s=1.0),
+        )
+        self.heard: dict[tuple[str, Module], int] = {}
+        self.pull = Pull(
+            registry=home.registry,
+            crawler=crawler,
+            intake=intake,
+            crawled=Crawled(home.store, home.log, home.runtime.progress),
+            clock=home.clock,
+            own=OWN,
+            every_s=3600.0,
+            at_once=4,
+            heard=self.heard,
+            look_s=0.01,
+        )
+        home.pusher.missed = self.pull.missed
+
+    async def register(self, *modules: str, version: str = "2.2.1", role: str = "CPO") -> None:
+        """Have `tnm` register with these lists."""
+        registry = self.home.registry
+        _, token = await registry.invite("tnm", HOUR)
+        terms = Terms(
+            roles=(PartyRole(role, "SE", "TNM"),),  # type: ignore[arg-type]
+            version=version,
+            token_hashes=registry.hashes("tnm-calls-us"),
+            endpoints=endpoints(self.sender, *modules, role="SENDER" if version >= "2.2" else ""),
+            versions_url=f"{self.sender.origin}/versions",
+            outbound=registry.sealed("tnm", "partner-token"),
+            encoding="base64",
+        )
+        await registry.say(PartnerRegistered("tnm", "them", registry.hashes(token)[0], terms), "SE*TNM")
+        await self.home.fold()
+
+    async def crawled(self, count: int) -> None:
+        """Return once so many crawls have ended, folding meanwhile."""
+        async with asyncio.timeout(60):
+            while True:
+                await self.home.fold()
+                ((found,),) = await self.home.store.query("SELECT count() FROM crawls WHERE status != 'running'")
+                if found == count:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def runs(self, columns: str) -> list[tuple[object, ...]]:
+        return await self.home.store.query(f"SELECT {columns} FROM crawls ORDER BY started_at, module")
+
+
+@pytest.fixture
+async def world(store: TableStore) -> AsyncIterator[World]:
+    async with house(store) as home, serving(Sender()) as sender:
+        outbound = Outbound(home.clock, allow_private=True)
+        made = World(home, sender, outbound)
+        try:
+            yield made
+        finally:
+            await made.pull.close()
+            await outbound.close()
+
+
+def tariff(number: int) -> dict[str, Any]:
+    mine = {"id": f"T{number}", "country_code": "SE", "party_id": "TNM", "last_updated": "2026-09-20T00:00:00Z"}
+    return copy.deepcopy(TARIFF) | mine
+
+
+def location(number: int) -> dict[str, Any]:
+    mine = {"id": f"LOC{number}", "country_code": "SE", "party_id": "TNM", "last_updated": "2026-09-20T00:00:00Z"}
+    return copy.deepcopy(LOCATION) | mine
+
+
+async def test_what_a_partner_offers_as_a_sender_is_crawled_and_nothing_else(world: World) -> None:
+    world.sender.lists |= {"tariffs": [tariff(1)], "locations": [location(1)]}
+    await world.register("tariffs", "locations")
+    ended = await world.pull.now("tnm")
+    assert [(one.module, one.complete, one.counts.appended) for one in ended] == [
+        (Module.LOCATIONS, True, 1),
+        (Module.TARIFFS, True, 1),
+    ]
+    first = world.sender.asked[0].headers
+    assert (first["ocpi-to-country-code"], first["ocpi-to-party-id"]) == ("SE", "TNM")
+    assert (first["ocpi-from-party-id"], len(first["x-request-id"]), len(first["x-correlation-id"])) == ("RML", 36, 36)
+    with pytest.raises(NotPulled, match="tnm offers no list of sessions"):
+        await world.pull.now("tnm", [Module.SESSIONS])
+    with pytest.raises(UnknownPartner):
+        await world.pull.now("nobody")
+    with pytest.raises(NotPulled, match="cpo offers no list"):
+        await world.pull.now("cpo")
+
+
+async def test_before_2_2_a_partners_role_says_which_lists_are_its_own(world: World) -> None:
+    await world.register("tariffs", "tokens", version="2.1.1")
+    connection = world.home.registry.get("tnm")
+    assert connection is not None
+    assert sender_url(connection, Module.TARIFFS) == world.sender.url("tariffs")
+    assert sender_url(connection, Module.TOKENS) is None, "tokens of a CPO are its Receiver interface"
+
+
+async def test_the_next_window_begins_where_the_last_complete_crawl_ended(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    (first,) = await world.pull.now("tnm")
+    world.home.clock.advance(HOUR)
+    world.sender.always = Fault(500)
+    (broken,) = await world.pull.now("tnm")
+    world.home.clock.advance(HOUR)
+    world.sender.always = None
+    (third,) = await world.pull.now("tnm")
+    assert (first.reach, broken.complete, third.reach) == ("full", False, "window")
+    assert broken.date_from == third.date_from == first.watermark
+    (whole,) = await world.pull.now("tnm", full=True)
+    assert (whole.reach, whole.date_from) == ("full", None)
+
+
+async def test_lists_are_crawled_by_themselves_and_whole_once_a_week(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    world.home.clock.advance(60 * SECOND)
+    running = asyncio.ensure_future(world.pull.run())
+    await world.crawled(1)
+    world.home.clock.advance(HOUR)
+    await world.crawled(2)
+    world.home.clock.advance(8 * 24 * HOUR)
+    await world.crawled(3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await world.runs("reach, reason, status") == [
+        (b"full", b"schedule", b"complete"),
+        (b"window", b"schedule", b"complete"),
+        (b"full", b"schedule", b"complete"),
+    ]
+
+
+async def test_a_new_process_knows_from_the_tables_what_was_crawled_and_goes_on_with_what_was_not_ended(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(number) for number in range(5)]
+    world.sender.cap = 2
+    await world.register("tariffs")
+    stuck = asyncio.Event()
+    world.sender.on_page = lambda number: stuck.set() if number == 2 else None
+    world.sender.faults = {3: Fault(silent=True)}
+    first = asyncio.ensure_future(world.pull.now("tnm"))
+    async with asyncio.timeout(60):
+        while not await world.runs("run"):
+            await stuck.wait()
+            await world.home.fold()
+            await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await world.home.fold()
+    before = len(world.sender.asked)
+    outbound = Outbound(world.home.clock, allow_private=True)
+    other = World(world.home, world.sender, outbound)
+    try:
+        running = asyncio.ensure_future(other.pull.run())
+        await other.crawled(1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    finally:
+        await other.pull.close()
+        await outbound.close()
+    assert await world.runs("status") == [(b"complete",)]
+    assert world.sender.asked[before].query["offset"] in {"2", "4"}, "not from the beginning"
+    ((count,),) = await world.home.store.query("SELECT count() FROM tariffs WHERE party = 'SE*TNM'")
+    assert count == 5
+
+
+async def test_a_policy_is_an_operators_word_and_an_event(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    assert world.home.registry.pull("tnm").policy == "always"
+    await world.home.registry.set_pull("tnm", "never")
+    world.home.clock.advance(2 * HOUR)
+    assert [place.module for place, _ in world.pull._due()] == []
+    await world.home.registry.set_pull("tnm", "always")
+    assert [place.module for place, _ in world.pull._due()] == [Module.TARIFFS]
+    with pytest.raises(UnknownPartner):
+        await world.home.registry.set_pull("nobody", "never")
+
+
+async def test_with_the_policy_silent_a_list_is_crawled_only_where_nothing_was_pushed_for_a_while(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    await world.home.registry.set_pull("tnm", "silent", 5400)
+    assert (await world.pull.now("tnm"))[0].complete, "the first time nothing is known of it"
+    world.home.clock.advance(HOUR + 60 * SECOND)
+    world.heard["tnm", Module.TARIFFS] = world.home.clock.now() - HOUR
+    assert list(world.pull._due()) == []
+    world.home.clock.advance(HOUR)
+    assert [place.module for place, _ in world.pull._due()] == [Module.TARIFFS]
+
+
+@pytest.mark.point(40)
+async def test_a_location_whose_patch_was_refused_as_unknown_is_asked_for(world: World) -> None:
+    """A failed push is not retried, the receiver recovers by GET. Source: OCPI 2.2.1 transport_and_format, offline behaviour."""
+    world.sender.lists["locations"] = [location(7)]
+    await world.register("locations")
+    path = f"{world.home.receiver}/locations/SE/TNM/LOC7/3256"
+    patch = {"status": "CHARGING", "last_updated": "2026-09-21T14:13:00Z"}
+    refused = await world.home.ask("PATCH", path, token="tnm-calls-us", body=patch)
+    assert (refused.status, refused.code) == (404, 2003)
+    for _ in range(3):
+        await world.home.ask("PATCH", path, token="tnm-calls-us", body=patch)
+    await asyncio.gather(*world.pull._tasks)
+    assert [one.path for one in world.sender.asked] == ["/ocpi/sender/locations/LOC7"], "once, however often it is pushed"
+    await world.home.fold()
+    taken = await world.home.ask("PATCH", path, token="tnm-calls-us", body=patch)
+    assert (taken.status, taken.code) == (200, 1000)
+
+
+async def test_what_has_no_get_of_its_own_comes_with_a_crawl_soon(world: World) -> None:
+    world.sender.lists["sessions"] = []
+    await world.register("sessions")
+    await world.pull.now("tnm")
+    path = f"{world.home.receiver}/sessions/SE/TNM/S9"
+    refused = await world.home.ask("PATCH", path, token="tnm-calls-us", body={"kwh": 3, "last_updated": "2026-09-21T14:13:10Z"})
+    assert refused.status == 404
+    world.home.clock.advance(60 * SECOND)
+    assert list(world.pull._due()) == []
+    world.home.clock.advance(31 * SECOND)
+    assert [place.module for place, _ in world.pull._due()] == [Module.SESSIONS]
+
+
+async def test_nobody_is_asked_who_offers_nothing(world: World) -> None:
+    path = f"{world.home.receiver}/locations/NL/TNM/LOC7/3256"
+    assert (await world.home.ask("PATCH", path, token="cpo", body={"last_updated": "2026-09-21T14:13:00Z"})).status == 404
+    assert (world.sender.asked, world.pull._tasks) == ([], set())
