@@ -215,7 +215,8 @@ class Credentials:
         """Keep what was refused, with its tokens replaced; it is never replayed, because whoever asked waits no longer."""
         now = self._clock.now()
         body = redacted(request.body, auth.token_of(request.presented, request.bearer.encoding))
-        sha256 = hashlib.sha256(body).digest()
+        kept = body or request.body  # what is no JSON could hold a token anywhere, so only its length and hash are kept
+        sha256 = hashlib.sha256(kept).digest()
         head = "\n".join((request.bearer.name, request.method, request.path, request.request_id or "", str(now)))
         rejected = Rejected(
             rejected_id=hashlib.blake2b(head.encode() + sha256, digest_size=16).digest(),
@@ -232,7 +233,7 @@ class Credentials:
             status_code=answer.code,
             reason=answer.message or "",
             body=body,
-            body_length=len(body),
+            body_length=len(kept),
             body_sha256=sha256,
         )
         await self._log.append([Entry(REJECTED, rejected.rejected_id, rejections.encode(rejected))])

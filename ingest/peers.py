@@ -103,7 +103,7 @@ class Peers:
                 if encoding is None and learned == first:  # nobody turned it away, but until now the version was not known
                     learned = default_encoding(chosen)
                 details, learned = await self._get(self._known(listed[chosen], chosen), token, learned)
-                return Peer(chosen, self._endpoints(chosen, details), learned)
+                return Peer(chosen, self.endpoints(chosen, details), learned)
         except TimeoutError:
             raise PeerFault(Status.CLIENT_API_UNUSABLE, "the versions and their details did not come in time") from None
 
@@ -151,7 +151,7 @@ class Peers:
             )
         return mutual[-1]
 
-    def _endpoints(self, version: str, details: Json) -> tuple[Endpoint, ...]:
+    def endpoints(self, version: str, details: Json) -> tuple[Endpoint, ...]:
         """Return the endpoints of version details; raises PeerFault."""
         unusable = Status.CLIENT_API_UNUSABLE
         if not isinstance(details, dict) or not isinstance(details.get("endpoints"), list):

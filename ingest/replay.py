@@ -85,8 +85,9 @@ class Replay:
             raise NotReplayable(f"partner {rejected.connection} is gone; add it again first")
         raw_path, _, _ = rejected.path.encode("latin-1").partition(b"?")
         segments = segments_of(raw_path[raw_path.find(b"/ocpi/") :]) or ()
-        if segments[2:3] == ("sender",):
-            raise NotReplayable("it asked for an answer at once, as an authorization does; nobody waits for that any more")
+        if segments[2:3] != ("receiver",):
+            text = "it asked for an answer at once, as an authorization or a registration does; nobody waits for that any more"
+            raise NotReplayable(text)
         return PushRequest(
             connection=connection,
             method=rejected.method,

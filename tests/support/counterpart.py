@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     body: Any
 
 
-Answer: TypeAlias = "web.StreamResponse | Callable[[Asked], web.StreamResponse | Awaitable[web.StreamResponse]]"
+Answer: TypeAlias = "web.Response | Callable[[Asked], web.StreamResponse | Awaitable[web.StreamResponse]]"
 
 
 class Counterpart:
@@ -70,8 +70,8 @@ class Counterpart:
         if callable(found):
             made = found(asked)
             return made if isinstance(made, web.StreamResponse) else await made
-        if found is not None:
-            return found
+        if found is not None:  # one answer object is sent once
+            return web.Response(body=found.body, status=found.status, headers={"content-type": found.content_type})
         match request.method, request.path:
             case "GET", "/versions":
                 return ocpi([{"version": self.version, "url": f"{self.url}/details"}])

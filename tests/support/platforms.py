@@ -118,7 +118,7 @@ class Platform:
             outbound=self.outbound,
         )
         self.app = application(house, url)
-        self._session = aiohttp.ClientSession()
+        self.session: aiohttp.ClientSession | None = None
 
     async def ask(
         self, method: str, path: str, token: str | None = None, body: object = None, headers: Mapping[str, str] | None = None
@@ -127,7 +127,9 @@ class Platform:
         url = path if path.startswith("http") else f"{self.url}/ocpi/{path}"
         sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         named = {"authorization": f"Token {token}"} if token is not None else {}
-        async with self._session.request(method, url, data=sent, headers=named | dict(headers or {})) as answer:
+        if self.session is None:
+            self.session = aiohttp.ClientSession()
+        async with self.session.request(method, url, data=sent, headers=named | dict(headers or {})) as answer:
             return Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, await answer.read())
 
     def partner(self, name: str) -> Connection:
@@ -151,7 +153,8 @@ class Platform:
         return [rejections.decode(value) for value in await written(self.log, REJECTED)]
 
     async def close(self) -> None:
-        await self._session.close()
+        if self.session is not None:
+            await self.session.close()
         await self.outbound.close()
 
 
