@@ -88,7 +88,9 @@ class House:
         page_limit: int,
         read_wait_s: float,
         is_hub: bool,
+        url: str = URL,
     ) -> None:
+        self.url = url
         self.version = "2.2.1"
         """In which version `push`, `post` and `put` write."""
         self.log = log
@@ -108,7 +110,7 @@ class House:
             positions=runtime.progress,
             metrics=self.metrics,
             clients=Clients(self.registry, clock),
-            public_url=URL,
+            public_url=url,
             patch_wait_s=0.05,
         )
         self.pusher = push
@@ -137,7 +139,7 @@ class House:
             is_operator=OPERATOR.__eq__,
             clients=self.registry.clients,
             is_hub=is_hub,
-            public_url=URL,
+            public_url=url,
             page_limit=page_limit,
             read_wait_s=read_wait_s,
         )
@@ -200,7 +202,7 @@ class House:
 
     async def get(self, path: str, token: str | None = "msp", headers: Mapping[str, str] | None = None) -> Reply:
         """GET a path; an URL of this house is one too."""
-        return await self.ask("GET", path.removeprefix(URL), token=token, headers=headers)
+        return await self.ask("GET", path.removeprefix(self.url), token=token, headers=headers)
 
     async def ask(
         self,
@@ -228,14 +230,14 @@ class House:
 
 @asynccontextmanager
 async def house(
-    store: TableStore, *, page_limit: int = 1000, read_wait_s: float = 0.05, is_hub: bool = False
+    store: TableStore, *, page_limit: int = 1000, read_wait_s: float = 0.05, is_hub: bool = False, url: str = URL
 ) -> AsyncIterator[House]:
     """Open a house on an empty store."""
     log, clock = MemoryLog(), FixedClock(NOW)
     runtime = Embedded(log, "log-1", store, PROJECTIONS, clock=clock, links=True)
     await runtime.start()
     try:
-        made = House(log, store, runtime, clock, page_limit=page_limit, read_wait_s=read_wait_s, is_hub=is_hub)
+        made = House(log, store, runtime, clock, page_limit=page_limit, read_wait_s=read_wait_s, is_hub=is_hub, url=url)
         await made.connect("cpo", "NL*TNM", "CPO")
         await made.connect("msp", "DE*MSP", "EMSP")
         await made.connect("rival", "FR*RIV", "EMSP")
