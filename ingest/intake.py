@@ -50,6 +50,9 @@ FOLDED_WITHIN_S: Final = 5.0
 SETTLED_FOR_S: Final = 30.0
 """For how long that answer holds: shorter than what is called old, so that a push that is not folded yet is no drift."""
 
+RECENT: Final = 20_000
+"""How many objects are known to have been appended last: what comes twice before it is folded leaves one event."""
+
 REFUSED_REMEMBERED: Final = 100_000
 
 VANISHED: Final[Mapping[Module, tuple[str, str, str]]] = {
@@ -115,6 +118,7 @@ class Intake:
         self._existence = existence
         self._clock = clock
         self._lifting = asyncio.Semaphore(AT_ONCE)
+        self._recent: OrderedDict[tuple[Module, Key], bytes] = OrderedDict()
         self._settled: dict[Module, tuple[float, bool]] = {}
         self._refused: OrderedDict[bytes, None] = OrderedDict()
 
@@ -213,6 +217,8 @@ class Intake:
                     counts = replace(counts, unchanged=counts.unchanged + 1)
                 case "older":
                     counts = replace(counts, older=counts.older + 1)
+                case "new" | "changed" if self._recent.get((source.module, one.key)) == one.envelope.event_id:
+                    counts = replace(counts, unchanged=counts.unchanged + 1)  # it is in the log, and not in the tables yet
                 case "new":
                     # The fold would take it for a repeat of what it was before it vanished.
                     new.append(amended(one, event_id=_again(one, source.run)) if verdict.skipped else one)
@@ -259,6 +265,10 @@ class Intake:
                 await self._log.append(rejected)
         name = source.module.value
         compared = interface(source.version).compares(source.module)
+        for one in kept:
+            self._recent[source.module, one.key] = one.envelope.event_id
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
         for number, one in enumerate(kept, 1):
             if source.module is Module.CDRS:
                 self._existence.add(name, one.key, hashlib.blake2b(one.envelope.payload, digest_size=16).digest())

@@ -9,7 +9,7 @@ from roamlog.commands.output import print_json, print_table, progress, say
 from roamlog.errors import Failure
 from roamlog.operations import Certificate
 
-FIGURES = ("pages", "objects", "new or changed", "unchanged", "older", "refused", "drifted", "vanished")
+FIGURES = ("pages", "objects", "new", "same", "older", "refused", "drift", "gone")
 SHOWN = 20
 
 
@@ -55,15 +55,14 @@ def set_policy(data: Path, name: str, policy: str | None, silent_s: int, as_json
 def _print(crawls: Sequence[Certificate]) -> None:
     rows = [
         (
-            one.run,
             one.connection,
             one.module,
             one.reach,
-            one.started_at,
+            one.started_at[:19],
             one.status,
             *(one.pages, one.objects, one.appended, one.unchanged, one.older, one.refused, one.drifted, one.vanished),
             ", ".join(dict.fromkeys(rule for _, rule, _ in one.oddities)),
         )
         for one in crawls
     ]
-    print_table(("run", "partner", "module", "reach", "started", "status", *FIGURES, "odd"), rows, right=FIGURES)
+    print_table(("partner", "module", "reach", "started", "status", *FIGURES, "odd"), rows, right=FIGURES)
