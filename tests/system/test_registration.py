@@ -413,3 +413,53 @@ async def test_a_name_is_registered_once_and_a_party_too() -> None:
         for token, url in (("a b", partner.versions_url), ("", partner.versions_url), ("A", "ftp://x"), ("A", "nonsense")):
             with pytest.raises(InvalidPartner):
                 await home.registration.register("more", url, token)
+
+
+@pytest.mark.parametrize("version", LATER)
+async def test_a_hub_registers_and_those_behind_it_are_known(version: str) -> None:
+    async with (
+        platform("DE*HUB:CPO", hub_party_id="DE*HUB", versions=[version]) as hub,
+        platform("NL*TNM:EMSP", versions=[version]) as msp,
+        counterpart() as cpo,
+    ):
+        cpo.version = version
+        roles = [{"role": "CPO", "country_code": "BE", "party_id": "BEC"}]
+        assert (
+            await hub.ask("POST", f"{version}/credentials", await invited(hub, "bec"), cpo.credentials(roles=roles))
+        ).code == 1000
+        await hub.registration.register("msp", msp.versions_url, await invited(msp, "hub"))
+        found = msp.partner("hub")
+        assert found.is_hub
+        if version < "2.3":  # it is told of them by ClientInfo
+            assert parties(msp, "hub") == [("HUB", "DE*HUB")]
+            assert found.parties == {"DE*HUB"}
+            assert ("hubclientinfo", "RECEIVER") in {(end.identifier, end.role) for end in hub.partner("msp").endpoints}
+        else:
+            assert parties(msp, "hub") == [("HUB", "DE*HUB"), ("CPO", "DE*HUB")]
+            assert found.parties == {"DE*HUB", "BE*BEC"}
+        # It pushes what belongs to a party behind it.
+        reply = await msp.ask(
+            "PUT",
+            f"{version}/receiver/sessions/BE/BEC/S1",
+            hub.outbound_token("msp"),
+            session(country_code="BE", party_id="BEC"),
+        )
+        assert (reply.status == 404) == (version < "2.3")
+
+
+async def test_the_log_holds_no_token_of_either_side() -> None:
+    async with pair("2.2.1") as (cpo, msp):
+        given = await invited(msp, "cpo")
+        await cpo.registration.register("msp", msp.versions_url, given)
+        tokens = {given, cpo.outbound_token("msp"), msp.outbound_token("cpo")}
+        await msp.registration.rotate("cpo")
+        tokens |= {cpo.outbound_token("msp"), msp.outbound_token("cpo")}
+        assert len(tokens) == 5
+        for side in (cpo, msp):
+            for said in await side.said():
+                for token in tokens:
+                    for form in (token.encode(), base64.b64encode(token.encode())):
+                        assert form not in said.payload + (said.raw or b"")
+        kept = [said.raw for said in await msp.said() if said.type == "partner.registered"]
+        assert kept[0] is not None
+        assert b'"token":"(a token)"' in kept[0]
