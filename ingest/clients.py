@@ -9,10 +9,11 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from ingest.partners import PartnerRegistry
+from ingest.partners import Connection, PartnerRegistry
 from ingest.requests import UNAVAILABLE, Answer, PushRequest, Refusal, Spoken, not_allowed, remarks
 from schemas.events import Envelope
 from schemas.ocpi import clientinfo
+from schemas.ocpi.clientinfo import ClientInfo
 from schemas.ocpi.dialect import NotJson, Refused
 from schemas.ocpi.interface import HUBCLIENTINFO
 from schemas.ocpi.spec import Spec
@@ -84,13 +85,17 @@ def _read(request: PushRequest, spec: Spec, party: str, now: Instant) -> tuple[C
         finding = Finding("/party_id", "owner_mismatch", "error", f"the object says {info.party}, its path {party}")
         answer = Answer(200, 2001, f"{finding.pointer}: {finding.message}")
         raise Refusal(answer, party=party[:40], findings=(finding,), is_json=True)
-    client = ClientReplaced(
-        hub=request.connection.name,
+    return replaced(request.connection, info, request.body, now), findings
+
+
+def replaced(connection: Connection, info: ClientInfo, body: bytes, now: Instant) -> ClientReplaced:
+    """Return what a hub said of a party. Without last_updated it was so when it came."""
+    return ClientReplaced(
+        hub=connection.name,
         country_code=info.country_code.upper(),
         party_id=info.party_id.upper(),
         role=info.role,
         status=info.status,
         last_updated=now if info.last_updated is None else info.last_updated,
-        document=Raw(request.body),
+        document=Raw(body),
     )
-    return client, findings

@@ -163,6 +163,10 @@ class PartnerRegistry:
         """Return every party that is a client of ours or of a hub, as it now is, the one that came first in front."""
         return sorted(self._partners.clients.values(), key=lambda one: (one.first_seen, one.hub, one.party, one.role))
 
+    def client(self, hub: str, party: str, role: str) -> Client | None:
+        """Return what is known of a hub's client."""
+        return self._partners.clients.get((hub, party, role))
+
     async def tell(self, client: ClientReplaced, circumstances: Envelope) -> bool:
         """Return whether it is new, once what a hub said of a client is folded; raises LogUnavailable.
 

@@ -8,17 +8,20 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, NoReturn
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.addresses import Unreachable
 from ingest.crawl import FULL, SAFETY_US, Crawler, Target, Told, routing
 from ingest.errors import IngestError, UnknownPartner, UnsafeSecrets
 from ingest.intake import Intake, Source
 from ingest.listed import listed
+from ingest.neighbours import Neighbours, clients_url
 from ingest.partners import Connection, PartnerRegistry
 from schemas.crawl import CrawlEnded, Reason
 from schemas.ocpi.interface import interface, side_of
@@ -37,6 +40,9 @@ minute before it begins, and must hold what was pushed."""
 
 LOOK_S: Final = 5.0
 """How often it is looked what is due."""
+
+HUB_EVERY_S: Final = 600.0
+"""How often a hub is asked whom it has behind it while its lists are crawled."""
 
 AGAIN_S: Final = 30.0
 """How long after the log or the tables were away a crawl that this broke off goes on."""
@@ -112,11 +118,12 @@ class Pull:
         every_s: float,
         at_once: int,
         heard: Mapping[tuple[str, Module], Instant],
+        neighbours: Neighbours,
         look_s: float = LOOK_S,
     ) -> None:
-        """`heard` says when each partner pushed last; `every_s` is how often a list is crawled, `at_once` how many are.
+        """`heard` says when each partner pushed last; `neighbours` reads whom hubs have behind them.
 
-        `look_s` is how often `run` looks what is due.
+        `every_s` is how often a list is crawled, `at_once` how many are; `look_s` is how often `run` looks what is due.
         """
         self._registry = registry
         self._crawler = crawler
@@ -128,6 +135,8 @@ class Pull:
         self._slots = asyncio.Semaphore(at_once)
         self._singles = asyncio.Semaphore(SINGLES_AT_ONCE)
         self._heard = heard
+        self._neighbours = neighbours
+        self._hubs_read: dict[str, float] = {}
         self._look_s = look_s
         self._began = clock.now()
         self._last: dict[_List, Last] = {}
@@ -170,6 +179,8 @@ class Pull:
         connection = self._registry.get(name)
         if connection is None:
             raise UnknownPartner(f"no partner is called {name}")
+        if connection.is_hub:
+            connection = await self._introduced(connection, 0.0)
         wanted = list(modules) or [module for module in Module if sender_url(connection, module) is not None]
         if not wanted:
             raise NotPulled(f"{name} offers no list that could be crawled; it has to register, so that its endpoints are known")
@@ -270,6 +281,9 @@ class Pull:
     async def _scheduled(self, place: _List, target: Target, full: bool, reason: Reason) -> None:
         try:
             async with self._slots:
+                if target.connection.is_hub:
+                    connection = await self._introduced(target.connection, HUB_EVERY_S)
+                    target = replace(target, connection=connection)
                 ended = await self._crawl(place, target, full, reason, lambda _: None)
             if not ended.complete:
                 odd = ended.oddities[-1].message if ended.oddities else "no reason is known"
@@ -281,6 +295,15 @@ class Pull:
             self._held[place] = asyncio.get_running_loop().time() + self._every_us / 1_000_000
         finally:
             self._busy.discard(place)
+
+    async def _introduced(self, connection: Connection, every_s: float) -> Connection:
+        """Return a hub once it is known whom it has behind it: whose objects its lists may hold hangs on that."""
+        name, clock = connection.name, asyncio.get_running_loop().time()
+        if clients_url(connection) is not None and clock - self._hubs_read.get(name, -math.inf) >= every_s:
+            if not await self._neighbours.read(connection):
+                _say.warning("not all that %s tells of its clients could be read; what was said before holds", name)
+            self._hubs_read[name] = clock
+        return self._registry.get(name) or connection
 
     async def _crawl(self, place: _List, target: Target, full: bool, reason: Reason, told: Callable[[Told], None]) -> CrawlEnded:
         """Return the certificate of a crawl; one that was broken off goes on first."""

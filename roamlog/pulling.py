@@ -7,6 +7,7 @@ from api.lookup import DocumentLookup
 from ingest.crawl import Crawler
 from ingest.existence import Existence
 from ingest.intake import Intake
+from ingest.neighbours import Neighbours
 from ingest.outbound import Outbound
 from ingest.partners import PartnerRegistry
 from ingest.pull import Pull
@@ -72,6 +73,7 @@ def pull_of(  # noqa: PLR0917
         every_s=house.settings.pull_every_s,
         at_once=house.settings.pull_at_once,
         heard=push.heard,
+        neighbours=Neighbours(registry=house.registry, caller=pages, dialects=house.dialects, clock=house.clock),
     )
     push.missed = pull.missed
     return pull

@@ -15,6 +15,7 @@ from ingest.crawl import Crawler
 from ingest.errors import UnknownPartner
 from ingest.existence import Existence
 from ingest.intake import Intake
+from ingest.neighbours import Neighbours
 from ingest.outbound import Outbound
 from ingest.paging import Patience
 from ingest.partners import party_roles
@@ -92,6 +93,13 @@ class World:
             every_s=3600.0,
             at_once=4,
             heard=self.heard,
+            neighbours=Neighbours(
+                registry=home.registry,
+                caller=outbound,
+                dialects=home.dialects,
+                clock=home.clock,
+                patience=Patience(attempts=1, first_s=0.01, longest_s=1.0),
+            ),
             look_s=0.01,
         )
         home.pusher.missed = self.pull.missed
@@ -165,6 +173,45 @@ async def test_what_a_partner_offers_as_a_sender_is_crawled_and_nothing_else(wor
         await world.pull.now("nobody")
     with pytest.raises(NotPulled, match="cpo offers no list"):
         await world.pull.now("cpo")
+
+
+def client(party_id: str, **fields: Any) -> dict[str, Any]:
+    told = {"role": "CPO", "status": "CONNECTED", "last_updated": "2026-09-20T00:00:00Z"}
+    return {"country_code": "FR", "party_id": party_id} | told | fields
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.2.1"])
+async def test_a_hub_is_asked_whom_it_has_behind_it_before_its_lists_are_read(world: World, version: str) -> None:
+    behind, stranger = (
+        location(1) | {"country_code": "FR", "party_id": "ONE"},
+        location(2) | {"country_code": "FR", "party_id": "TWO"},
+    )
+    world.sender.cap = 2
+    world.sender.lists |= {
+        "hubclientinfo": [client("ONE"), client("OLD", status="SUSPENDED"), {"party_id": "BAD"}, client("END")],
+        "locations": [behind, stranger],
+    }
+    await world.register("hubclientinfo", "locations", version=version, role="HUB")
+    (ended,) = await world.pull.now("tnm")
+    assert (ended.module, ended.complete, ended.counts.appended, ended.counts.refused) == (Module.LOCATIONS, True, 1, 1)
+    hub = world.home.registry.get("tnm")
+    assert hub is not None
+    assert hub.parties == {"SE*TNM", "FR*ONE", "FR*END"}
+    asked = [(one.path.partition("?")[0].rpartition("/")[2], one.headers) for one in world.sender.asked]
+    assert [module for module, _ in asked] == ["hubclientinfo", "hubclientinfo", "locations"]
+    assert not any(name.startswith("ocpi-") for name in asked[0][1]), "hubclientinfo is not routed"
+    # GET all: to the hub itself, whosever objects they are.
+    assert (asked[2][1]["ocpi-to-country-code"], asked[2][1]["ocpi-to-party-id"]) == ("SE", "TNM")
+    events = sum((await world.home.log.end("ocpi.partners")).values())
+    world.sender.lists["hubclientinfo"][0] = client("ONE", status="OFFLINE", last_updated="2026-09-21T00:00:00Z")
+    await world.pull.now("tnm")
+    assert sum((await world.home.log.end("ocpi.partners")).values()) == events + 1, "what is no news is not said again"
+    known = world.home.registry.client("tnm", "FR*ONE", "CPO")
+    assert known is not None
+    assert known.status == "OFFLINE"
+    world.sender.always = Fault(status=500)
+    await world.pull.now("tnm")
+    assert world.home.registry.get("tnm") == hub, "a list that cannot be read takes nobody away"
 
 
 async def test_before_2_2_a_partners_role_says_which_lists_are_its_own(world: World) -> None:
