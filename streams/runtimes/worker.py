@@ -205,19 +205,21 @@ class Worker:
     async def _watch(self) -> NoReturn:
         """End the process where there is work and none is done: a broken connection may look like a quiet one."""
         loop = asyncio.get_running_loop()
+        every_s = min(self._stuck_s / 6, 5.0)
         while True:
-            await asyncio.sleep(min(self._stuck_s / 6, 5.0))
-            idle_s = loop.time() - self._moved_at
-            if idle_s < self._stuck_s:
+            await asyncio.sleep(every_s)
+            if loop.time() - self._moved_at < every_s:
                 continue
+            # Asked long before it is too long: an outage that ends as the time does would be taken for our own fault.
             try:
                 behind = await self._behind()
             except (LogUnavailable, StoreUnavailable):
                 self._moved()  # another worker could do no more; the time counts from when they are back
                 continue
+            idle_s = loop.time() - self._moved_at
             if not behind:
                 self._moved()
-            elif loop.time() - self._moved_at >= self._stuck_s:
+            elif idle_s >= self._stuck_s:
                 raise Stuck(f"{behind} records wait, and none was folded for {idle_s:.0f} s")
 
     async def _behind(self) -> int:

@@ -391,3 +391,30 @@ async def test_a_store_that_is_away_is_waited_for(cluster: Cluster, log: KafkaLo
     away.away = False
     await running.until(lambda: running.folded() == len(events))
     await running.end()
+
+
+class AwayThenDeaf(Deaf):
+    """A store that is away, and once it is back takes no insert."""
+
+    away = True
+
+    async def query(self, sql: str, *arguments: Any) -> Any:
+        if self.away and "SELECT 1" in sql:
+            raise StoreUnavailable("away")
+        return await self._store.query(sql, *arguments)
+
+
+async def test_the_time_to_fold_something_counts_from_when_the_store_is_back(
+    cluster: Cluster, log: KafkaLog, store: TableStore
+) -> None:
+    await prepare(log, store, CHARGED)
+    await log.append([entry(event) for event in sessions(2)])
+    deaf = AwayThenDeaf(store)
+    running = Running(cluster, group_of(cluster), log, deaf, stuck_s=2.0)
+    await running.until(lambda: bool(running.worker.positions))
+    await asyncio.sleep(3.9)  # nearly twice as long as may be nothing is folded
+    deaf.away, back = False, asyncio.get_running_loop().time()
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await running.until(lambda: False)
+    assert raised.group_contains(Stuck)
+    assert asyncio.get_running_loop().time() - back > 1.2
