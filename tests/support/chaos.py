@@ -470,9 +470,9 @@ def _target(fault: str) -> str:
     """Return what a fault is one of: two at once are for different ones."""
     if fault in CONNECTION_FAULTS:
         return fault  # which breaks nothing that another could not break as well
-    return {"clickhouse away": "clickhouse", "a worker joins": "streams", "a worker leaves": "streams"}.get(
-        fault, fault.split()[-1]
-    )
+    if fault.startswith("a worker"):
+        return "streams"
+    return "clickhouse" if fault == "clickhouse away" else fault.partition(" ")[2]
 
 
 async def _positions(store: ClickHouseStore) -> dict[tuple[object, object], int]:
