@@ -13,13 +13,14 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dialects, evses, project, push, rebuild, scale, serve
+from benchmarks import dialects, evses, project, pull, push, rebuild, scale, serve
 from benchmarks.frame import ROOT, Options, Result, Unavailable, machine
 
 BENCHMARKS: Final[dict[str, Callable[[Options], Coroutine[None, None, Result]]]] = {
     "push": push.run,
     "push-status": push.run_statuses,
     "project": project.run,
+    "pull": pull.run,
     "serve": serve.run,
     "evses": evses.run,
     "rebuild": rebuild.run,

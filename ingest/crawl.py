@@ -45,6 +45,9 @@ LONG_BYTES: Final = 1024 * 1024
 
 MODULE: Final = "crawls"
 
+FETCHED_AHEAD: Final = 8
+"""While no more crawls than these are under way, each fetches a page while the one before is taken."""
+
 KNOWN_AT_ONCE: Final = 50_000
 
 PATIENCE: Final = Patience()
@@ -136,6 +139,7 @@ class Crawler:
         self._patience = patience
         self._limit = limit
         self._sleep = sleep
+        self._under_way = 0
 
     def begun(self, target: Target, *, full: bool, watermark: Instant | None, reason: Reason) -> CrawlStarted:
         """Return what a new crawl asks for: what changed since the watermark, the whole list where there is none or `full`.
@@ -234,6 +238,7 @@ class Crawler:
         ahead: asyncio.Task[_Got] | None = None
         pending: list[Oddity] = []
         attempt, complete, missing = 1, False, list[Key]()
+        self._under_way += 1
         try:
             while True:
                 place = run.place
@@ -250,7 +255,7 @@ class Crawler:
                     await self._sleep(following.wait_s)
                     continue
                 attempt = 1
-                if following.act == "read":
+                if following.act == "read" and self._under_way <= FETCHED_AHEAD:
                     ahead = asyncio.create_task(self._got(target, following.place.url))
                 if not (following.takes or following.act == "read"):
                     break
@@ -283,6 +288,7 @@ class Crawler:
                 if following.act == "stop":
                     break
         finally:
+            self._under_way -= 1
             if ahead is not None:
                 ahead.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -38,8 +38,11 @@ BATCH_OBJECTS: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """What is lifted and appended in one go, so that 300,000 objects on one page take no more memory than 500."""
 
-AT_ONCE: Final = 2
-"""How many batches are lifted at the same time: the interpreter runs one of them, and what is pushed comes in between."""
+AT_ONCE: Final = 4
+"""How many batches are under way at the same time; what waits is a page, which takes less memory than what is made of it."""
+
+LIFTED_AT_ONCE: Final = 2
+"""How many of these are lifted: the interpreter runs one, and what is pushed comes in between."""
 
 SETTLED_US: Final = 60_000_000
 """What changed less than this ago may have its push under way: it is no drift."""
@@ -117,7 +120,8 @@ class Intake:
         self._contracts = Contracts(lookup, clock)
         self._existence = existence
         self._clock = clock
-        self._lifting = asyncio.Semaphore(AT_ONCE)
+        self._batches = asyncio.Semaphore(AT_ONCE)
+        self._lifting = asyncio.Semaphore(LIFTED_AT_ONCE)
         self._recent: OrderedDict[tuple[Module, Key], bytes] = OrderedDict()
         self._settled: dict[Module, tuple[float, bool]] = {}
         self._refused: OrderedDict[bytes, None] = OrderedDict()
@@ -136,7 +140,8 @@ class Intake:
                 size += len(objects[end])
                 end += 1
             batch = objects[start:end]
-            taken = await self._batch(source, page, url, start, batch, sent_at, settled)
+            async with self._batches:
+                taken = await self._batch(source, page, url, start, batch, sent_at, settled)
             counts = counts.plus(taken.counts)
             seen += taken.seen
             start = end

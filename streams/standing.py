@@ -113,15 +113,13 @@ def judge(module: Module, key: Key, stood: Stood | None, envelope: Envelope, *, 
         return NEW
     if module is Module.CDRS:
         return SAME if same_values(_document.decode(stood.doc), _document.decode(envelope.payload)) else Judged("conflict")
-    if stood.served and stood.doc == envelope.payload:
+    if stood.served and (stood.doc == envelope.payload or not _differing(stood.doc, envelope.payload, dated=dated)):
         return SAME
     projection = _FOLDS[module]
     state = projection.decode(key, stood.doc, stood.state)
     skipped, pushed = envelope.event_id in state.header.event_ids, state.header.pushed
     if not stood.served:
         return Judged("new", skipped=skipped)
-    if not _differing(stood.doc, envelope.payload, dated=dated):
-        return SAME
     if skipped or (not dated and stood.changed_at > sent_at):
         return Judged("older", pushed=pushed)
     unseen = replace(envelope, event_id=bytes(16))
