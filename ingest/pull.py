@@ -41,6 +41,9 @@ minute before it begins, and must hold what was pushed."""
 LOOK_S: Final = 5.0
 """How often it is looked what is due."""
 
+HEARD_EVERY_S: Final = 60.0
+"""How old what the tables say of the last pushes may be."""
+
 HUB_EVERY_S: Final = 600.0
 """How often a hub is asked whom it has behind it while its lists are crawled."""
 
@@ -117,11 +120,11 @@ class Pull:
         own: Sequence[PartyRole],
         every_s: float,
         at_once: int,
-        heard: Mapping[tuple[str, Module], Instant],
+        heard: Mapping[tuple[str, Module], Instant] | None,
         neighbours: Neighbours,
         look_s: float = LOOK_S,
     ) -> None:
-        """`heard` says when each partner pushed last; `neighbours` reads whom hubs have behind them.
+        """`heard` says when each partner pushed last, None sends to the tables; `neighbours` reads whom hubs have behind them.
 
         `every_s` is how often a list is crawled, `at_once` how many are; `look_s` is how often `run` looks what is due.
         """
@@ -134,7 +137,9 @@ class Pull:
         self._every_us = round(every_s * 1_000_000)
         self._slots = asyncio.Semaphore(at_once)
         self._singles = asyncio.Semaphore(SINGLES_AT_ONCE)
-        self._heard = heard
+        self._heard: Mapping[tuple[str, Module], Instant] = {} if heard is None else heard
+        self._from_tables = heard is None
+        self._listened = -math.inf
         self._neighbours = neighbours
         self._hubs_read: dict[str, float] = {}
         self._look_s = look_s
@@ -156,6 +161,7 @@ class Pull:
             while True:
                 with contextlib.suppress(LogUnavailable, StoreUnavailable):
                     await self._learn()
+                    await self._listen()
                     for place, target in self._due():
                         self._begin(place, target)
                 await asyncio.sleep(self._look_s)
@@ -247,6 +253,14 @@ class Pull:
             for one in await self._crawled.unfinished():
                 self._unfinished[_List(one.run.started.connection, one.run.started.module)] = one
             self._known = True
+
+    async def _listen(self) -> None:
+        """Read from the tables when each partner pushed last, where others take the pushes and some are pulled by that."""
+        if self._from_tables and any(self._registry.pull(one.name).policy == "silent" for one in self._registry.list()):
+            now = asyncio.get_running_loop().time()
+            if now - self._listened >= HEARD_EVERY_S:
+                self._listened = now
+                self._heard = {(name, Module(module)): at for (name, module), at in (await self._crawled.heard()).items()}
 
     def _due(self) -> Iterator[tuple[_List, Target]]:
         """Yield what is to be crawled now."""

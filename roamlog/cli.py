@@ -26,7 +26,11 @@ app = typer.Typer(
 partner = typer.Typer(help="Who is connected, and with which token.", no_args_is_help=True)
 rejected = typer.Typer(help="What was refused: look at it, process it anew.", no_args_is_help=True)
 app.add_typer(partner, name="partner")
-pull = typer.Typer(help="Partners' lists: crawl them now, see what crawls found, say when they run.", no_args_is_help=True)
+pull = typer.Typer(
+    help="Partners' lists: crawl them now, see what crawls found, say when they run; without a command, at scale, the process "
+    "that crawls them by schedule.",
+    invoke_without_command=True,
+)
 app.add_typer(rejected, name="rejected")
 app.add_typer(pull, name="pull")
 
@@ -261,6 +265,15 @@ def verify(data: Data = DATA, as_json: AsJson = False) -> None:
     run(data, as_json)
 
 
+@pull.callback()
+def pull_process(context: typer.Context, as_json: AsJson = False) -> None:
+    """At scale: crawl partners' lists by schedule, one of all such processes at a time, until SIGTERM or Ctrl-C."""
+    if context.invoked_subcommand is None:
+        from roamlog.commands.scale import pull as run
+
+        run(as_json)
+
+
 @pull.command("run")
 def pull_run(
     name: Annotated[str, typer.Argument(help="The partner's name.")],
@@ -272,12 +285,13 @@ def pull_run(
         bool, typer.Option("--full", help="Whole lists, not only what changed; finds what is no longer there.")
     ] = False,
     data: Data = DATA,
+    kafka: Kafka = False,
     as_json: AsJson = False,
 ) -> None:
     """Crawl a partner's lists now, beside a running serve or without one; exit 1 where a crawl is incomplete."""
     from roamlog.commands.pull import run
 
-    run(data, name, module or [], full, as_json)
+    run(data, name, module or [], full, as_json, kafka)
 
 
 @pull.command("log")
@@ -286,12 +300,13 @@ def pull_log(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50,
     data: Data = DATA,
+    kafka: Kafka = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the certificates of crawls."""
     from roamlog.commands.pull import log
 
-    log(data, name, limit, as_json)
+    log(data, name, limit, as_json, kafka)
 
 
 @pull.command("set")
@@ -301,12 +316,13 @@ def pull_set(
     *,
     silent: Annotated[int, typer.Option(min=60, max=2_592_000, help="With silent: after so many seconds without a push.")] = 3600,
     data: Data = DATA,
+    kafka: Kafka = False,
     as_json: AsJson = False,
 ) -> None:
     """Say when a partner's lists are crawled by themselves; without a policy print it."""
     from roamlog.commands.pull import set_policy
 
-    set_policy(data, name, policy, silent, as_json)
+    set_policy(data, name, policy, silent, as_json, kafka)
 
 
 @rejected.command("list")

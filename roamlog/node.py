@@ -160,7 +160,8 @@ class Node:
                 patch_wait_s=self.settings.patch_wait_s,
             )
             pages = pages_of(self.settings, self.clock)
-            pull = pull_of(self, store, runtime.progress, lookup, push, pages)
+            pull = pull_of(self, store, runtime.progress, lookup, pages, push.heard)
+            push.missed = pull.missed
             self._tables = Tables(store, runtime, lookup, push, pull, self.log)
             try:
                 yield self._tables

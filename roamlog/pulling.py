@@ -11,9 +11,9 @@ from ingest.neighbours import Neighbours
 from ingest.outbound import Outbound
 from ingest.partners import PartnerRegistry
 from ingest.pull import Pull
-from ingest.push import Push
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
+from schemas.types import Instant, Module
 from streams.crawled import Crawled
 from streams.ports import Clock, EventLog, Positions, TableStore
 from streams.standing import Standing
@@ -47,9 +47,14 @@ def pages_of(settings: Settings, clock: Clock) -> Outbound:
 
 
 def pull_of(  # noqa: PLR0917
-    house: House, store: TableStore, positions: Positions, lookup: DocumentLookup, push: Push, pages: Outbound
+    house: House,
+    store: TableStore,
+    positions: Positions,
+    lookup: DocumentLookup,
+    pages: Outbound,
+    heard: Mapping[tuple[str, Module], Instant] | None = None,
 ) -> Pull:
-    """Return what crawls, told by `push` what it misses."""
+    """Return what crawls. `heard` says when each partner pushed last; without it the tables are asked."""
     standing = Standing(store)
     intake = Intake(
         log=house.log,
@@ -63,7 +68,7 @@ def pull_of(  # noqa: PLR0917
     crawler = Crawler(
         log=house.log, caller=pages, intake=intake, standing=standing, clock=house.clock, limit=house.settings.pull_page
     )
-    pull = Pull(
+    return Pull(
         registry=house.registry,
         crawler=crawler,
         intake=intake,
@@ -72,8 +77,6 @@ def pull_of(  # noqa: PLR0917
         own=house.settings.roles,
         every_s=house.settings.pull_every_s,
         at_once=house.settings.pull_at_once,
-        heard=push.heard,
+        heard=heard,
         neighbours=Neighbours(registry=house.registry, caller=pages, dialects=house.dialects, clock=house.clock),
     )
-    push.missed = pull.missed
-    return pull

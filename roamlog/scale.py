@@ -6,6 +6,7 @@ Each is the same code as `serve` with a part of it: `ingest` takes pushes and an
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import ssl
@@ -19,6 +20,7 @@ from api.lookup import DocumentLookup
 from ingest.clients import Clients
 from ingest.existence import Existence
 from ingest.partners import PartnerRegistry
+from ingest.pull import Pull
 from ingest.push import Push
 from ingest.secrets import Secrets
 from roamlog.app import House, application, giving
@@ -26,9 +28,10 @@ from roamlog.errors import Failure, Unusable, first_of
 from roamlog.handshakes import outbound_of
 from roamlog.listen import Server as HttpServer
 from roamlog.listen import bound, expire, many_files, server_of, thrifty, unbound, url_of
-from roamlog.operations import Operation, failure_of
+from roamlog.operations import Operation, Told, failure_of
+from roamlog.pulling import pages_of, pull_of
 from roamlog.settings import Scale
-from roamlog.worker_app import OwnReady, worker_app
+from roamlog.worker_app import OwnReady, at_hand, worker_app
 from schemas.ocpi.discovery import discover
 from streams.catalogue import projections
 from streams.clock import SystemClock
@@ -56,7 +59,12 @@ FoundT = TypeVar("FoundT", bound=Struct)
 STOPS_WITHIN_S: Final = 8.0
 """How long a worker's round may take once the process was asked to stop: ten seconds in all."""
 
+PULL_LEASE: Final = "pull"
+"""What the lease of crawls is called, in the name of its group and in metrics."""
+
 Part = Literal["ingest", "api"]
+
+_say: Final = logging.getLogger("roamlog")
 
 
 class Prepared(NamedTuple):
@@ -85,18 +93,21 @@ class Shared:
         self.topics = {projection.name: projection.topics for projection in self.projections}
         self.secrets = Secrets(settings.pepper.encode(), settings.operator_token, settings.partner_key.encode())
         self.registry = PartnerRegistry(log, self.secrets.pepper, clock, self.secrets.key)
+        self.dialects = discover()
+        self.existence = Existence(settings.key_cache_bytes)
+        self.lookup = DocumentLookup(store)
         self.following = Following(log, log.log_id, store, self.topics, clock)
         self.outbound = outbound_of(settings, clock)
 
     def house(self, public_url: str) -> House:
         """Return what answers HTTP."""
-        dialects, metrics, lookup = discover(), Metrics(), DocumentLookup(self.store)
+        metrics = Metrics()
         push = Push(
             log=self.log,
-            dialects=dialects,
+            dialects=self.dialects,
             clock=self.clock,
-            existence=Existence(self.settings.key_cache_bytes),
-            lookup=lookup,
+            existence=self.existence,
+            lookup=self.lookup,
             positions=self.following.progress,
             metrics=metrics,
             clients=Clients(self.registry, self.clock),
@@ -110,14 +121,25 @@ class Shared:
             positions=self.following.progress,
             clock=self.clock,
             metrics=metrics,
-            dialects=dialects,
+            dialects=self.dialects,
             topics=self.topics,
-            lookup=lookup,
+            lookup=self.lookup,
             registry=self.registry,
             secrets=self.secrets,
             push=push,
             outbound=self.outbound,
         )
+
+    @contextlib.asynccontextmanager
+    async def pulling(self) -> AsyncIterator[Pull]:
+        """Give what crawls partners' lists, for the length of the block. It knows nothing yet of what others crawled."""
+        pages = pages_of(self.settings, self.clock)
+        pull = pull_of(self, self.store, self.following.progress, self.lookup, pages)
+        try:
+            yield pull
+        finally:
+            await pull.close()
+            await pages.close()
 
 
 def cluster_of(settings: Scale) -> Cluster:
@@ -211,6 +233,35 @@ def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT
         raise failure_of(fault) or fault from faults
 
 
+def perform_pull(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT, told: Told) -> FoundT:
+    """Return what an operation on crawls found. Raises Failure in a sentence."""
+
+    async def run() -> FoundT:
+        async with _opened(settings) as shared, shared.pulling() as pull:
+            await shared.registry.catch_up()
+            await shared.following.look()
+            following = asyncio.create_task(shared.following.run(), name="positions")
+            runtime = SimpleNamespace(progress=shared.following.progress)
+            tables = SimpleNamespace(pull=pull, store=shared.store, runtime=runtime, caught_up=_known)
+            node = SimpleNamespace(registry=shared.registry, clock=shared.clock, log=shared.log, tables=tables)
+            try:
+                return await operation.run(cast("Node", node), asked, told)
+            finally:
+                following.cancel()
+
+    try:
+        with _sentences():
+            return asyncio.run(run())
+    except (Exception, BaseExceptionGroup) as faults:
+        fault = first_of(faults)
+        raise failure_of(fault) or fault from faults
+
+
+async def _known(projection: str, timeout_s: float) -> bool:
+    """Say that the tables are as far as they are: workers fold them, and nobody here can tell them to hurry."""
+    return True
+
+
 def run_http(settings: Scale, part: Part, started: Callable[[Started], None]) -> None:
     """Answer HTTP as one of the parts until SIGTERM or SIGINT. Raises Failure in a sentence."""
     with bound(settings.host, settings.port) as listener:
@@ -224,13 +275,60 @@ def run_streams(settings: Scale, started: Callable[[Started], None]) -> None:
         _run(_streams(settings, listener, started))
 
 
-async def _http(settings: Scale, part: Part, listener: socket.socket, started: Callable[[Started], None]) -> None:
+def run_pull(settings: Scale, started: Callable[[Started], None]) -> None:
+    """Crawl by schedule, as the one of all such processes that has the lease, until SIGTERM or SIGINT. Raises Failure."""
+    with bound(settings.host, settings.health_port) as listener:
+        _run(_pull(settings, listener, started))
+
+
+async def _pull(settings: Scale, listener: socket.socket, started: Callable[[Started], None]) -> None:
     stop = _stopped_by_signals()
-    url = settings.public_url or url_of(listener)
     async with _opened(settings) as shared:
         await shared.registry.catch_up()
         await shared.following.look()
+        metrics = Metrics()
+        metrics.set("roamlog_lease_held", 0, PULL_LEASE)
+        lease = GroupLease(cluster_of(settings), f"{settings.kafka_prefix}{settings.kafka_group}-{PULL_LEASE}")
+
+        async def crawl() -> None:
+            metrics.set("roamlog_lease_held", 1, PULL_LEASE)
+            _say.info("this process crawls partners' lists from now on")
+            try:
+                # Begun anew with each lease: what others crawled meanwhile is read from the tables.
+                async with shared.pulling() as pull:
+                    await pull.run()
+            finally:
+                metrics.set("roamlog_lease_held", 0, PULL_LEASE)
+
+        front = server_of(worker_app(at_hand, metrics, shared.secrets.is_operator), settings)
+        await _listening(front, listener, settings.host, settings.health_port)
+        thrifty()
+        started(Started("pull", url_of(listener)))
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(shared.registry.follow(), name="partners"),
+                tasks.create_task(shared.following.run(), name="positions"),
+                tasks.create_task(lease.run(), name="lease"),
+                tasks.create_task(while_held(lease, crawl), name="pull"),
+                tasks.create_task(expire(front, settings.request_s), name="slow requests"),
+            ]
+            serving = tasks.create_task(front.main_loop(), name="server")
+            try:
+                await stop.wait()
+            finally:
+                for task in beside:
+                    task.cancel()
+                await _shut(front, serving)
+
+
+async def _http(settings: Scale, part: Part, listener: socket.socket, started: Callable[[Started], None]) -> None:
+    stop = _stopped_by_signals()
+    url = settings.public_url or url_of(listener)
+    async with _opened(settings) as shared, shared.pulling() as pull:
+        await shared.registry.catch_up()
+        await shared.following.look()
         house = shared.house(url)
+        house.push.missed = pull.missed
         front = server_of(application(house, url) if part == "ingest" else giving(house, url), settings)
         await _listening(front, listener, settings.host, settings.port)
         thrifty()

@@ -228,7 +228,7 @@ class Scale(Settings):
     )
     health_port: int = Field(
         0,
-        description="the port at which streams tells how it fares (/health, /ready, /metrics); 0 takes a free one",
+        description="the port at which streams, or pull, tells how it fares (/health, /ready, /metrics); 0 takes a free one",
         ge=0,
         le=65535,
         examples=["a whole number from 0 to 65535"],

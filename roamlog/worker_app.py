@@ -1,7 +1,7 @@
 """How a worker fares, over HTTP: whether it lives, how far its own partitions are folded, its metrics."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, NoReturn, Protocol
 
 from fastapi import FastAPI, HTTPException, Request
@@ -87,7 +87,7 @@ class OwnReady:
             await asyncio.sleep(LAG_EVERY_S)
 
 
-def worker_app(ready: OwnReady, metrics: Metrics, is_operator: IsOperator) -> FastAPI:
+def worker_app(ready: Callable[[], Awaitable[Readiness]], metrics: Metrics, is_operator: IsOperator) -> FastAPI:
     """Return the application that answers /health, /ready and, to the operator, /metrics."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gate = Gate(_nobody, is_operator)
@@ -101,6 +101,11 @@ def worker_app(ready: OwnReady, metrics: Metrics, is_operator: IsOperator) -> Fa
 
     app.include_router(health.router(ready, metrics.registry, operator))
     return app
+
+
+async def at_hand() -> Readiness:
+    """Return that a process which folds nothing is ready as soon as it answers."""
+    return Readiness(ready=True, waiting_for=[], lanes=[])
 
 
 async def _nobody(authorization: bytes) -> None:

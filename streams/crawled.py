@@ -28,6 +28,13 @@ WHERE status = 'running'
 ORDER BY started_at
 """
 
+# Of CDRs, Tariffs and Tokens no table says who pushed them: their lists are read as if nothing had been.
+HEARD: Final = """
+SELECT connection, 'sessions', max(received_at) FROM session_history WHERE origin = 'push' GROUP BY connection
+UNION ALL
+SELECT connection, 'locations', max(received_at) FROM evse_status WHERE origin = 'push' GROUP BY connection
+"""
+
 BY_NAME: Final = """
 SELECT doc, status
 FROM crawls
@@ -79,3 +86,7 @@ class Crawled:
         """Return the newest certificates as JSON with their status (running, complete, incomplete); raises StoreUnavailable."""
         rows = await self._store.query(BY_NAME, {"connection": connection, "limit": limit})
         return [(octets(doc), text(status)) for doc, status in rows]
+
+    async def heard(self) -> dict[tuple[str, str], Instant]:
+        """Return when each partner pushed last, by its name and the module, as far as tables tell; raises StoreUnavailable."""
+        return {(text(name), text(module)): integer(at) for name, module, at in await self._store.query(HEARD)}

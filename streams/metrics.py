@@ -63,7 +63,7 @@ CATALOGUE: Final[dict[str, Metric]] = {
         "gauge", "Records of this worker's partitions that the projection furthest behind has not folded.", ("topic",)
     ),
     "roamlog_lease_held": Metric(
-        "gauge", "1 in the process that does what one does at a time, 0 in the others; lease is links.", ("lease",)
+        "gauge", "1 in the process that does what one does at a time, 0 in the others; lease is links or pull.", ("lease",)
     ),
 }
 """Extended by one entry where a metric is added; names start with roamlog_, durations are in seconds, counters end with _total."""

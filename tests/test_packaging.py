@@ -115,8 +115,9 @@ SAID: Final = re.findall(r"^    \.venv/bin/roamlog ([^#&\n]+)", (ROOT / "README.
 def test_a_command_of_the_readme_can_be_given(line: str) -> None:
     command = typer.main.get_command(app)
     words = shlex.split(line)
-    while hasattr(command, "commands"):
+    while words and hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
+    assert getattr(command, "invoke_without_command", True), f"{line} lacks a command"
     command.make_context("roamlog", words)
 
 
@@ -141,7 +142,7 @@ def over(below: Any, above: Any) -> Any:
 ONE: Final = loaded("docker-compose.yml")
 THREE: Final = over(ONE, loaded("compose.ha.yml"))
 HOUSES: Final = {"one broker": ONE, "three brokers": THREE}
-OURS: Final = ("prepare", "ingest", "streams", "api")
+OURS: Final = ("prepare", "ingest", "streams", "api", "pull")
 EVERY_SERVICE: Final = [
     pytest.param(house, name, id=f"{title}-{name}") for title, house in HOUSES.items() for name in house["services"]
 ]
@@ -230,7 +231,7 @@ def test_what_a_service_of_ours_calls_is_where_another_listens(house: dict[str, 
     )
 
 
-@pytest.mark.parametrize(("name", "path"), [("ingest", "/health"), ("api", "/health"), ("streams", "/ready")])
+@pytest.mark.parametrize(("name", "path"), [("ingest", "/health"), ("api", "/health"), ("streams", "/ready"), ("pull", "/health")])
 def test_a_health_check_asks_what_is_answered_where_it_is_answered(name: str, path: str) -> None:
     service = ONE["services"][name]
     probe = service["healthcheck"]["test"]
@@ -266,10 +267,13 @@ def test_the_proxy_leads_to_services_of_ours_and_takes_what_they_take() -> None:
     assert ONE["services"]["api"]["environment"]["ROAMLOG_PUBLIC_URL"].endswith(":-http://127.0.0.1:8080}")
     longest = settings.Settings.model_fields["body_limit_bytes"].metadata[1].le
     assert f"client_max_body_size {longest // 1024**2}m;" in text
-    # A push to a Receiver interface and what is asked of it go to the process that knows what was pushed a moment ago.
-    (receiver,) = re.findall(r"location ~ (\S+) \{ proxy_pass http://ingest; \}", text)
-    assert re.match(receiver, "/ocpi/2.2.1/receiver/sessions/NL/TNM/S1")
-    assert not re.match(receiver, "/ocpi/2.2.1/sender/sessions")
+    # A push to a Receiver interface and what is asked of it go to the process that knows what was pushed a moment ago, and
+    # whoever registers goes to the one that can call it back.
+    (ingest,) = re.findall(r"location ~ (\S+) \{ proxy_pass http://ingest; \}", text.replace("$$", "$"))
+    for path in ("2.2.1/receiver/sessions/NL/TNM/S1", "2.1.1/either/tokens", "2.2.1/credentials", "2.2.1/credentials/"):
+        assert re.match(ingest, f"/ocpi/{path}"), path
+    for path in ("2.2.1/sender/sessions", "2.2.1", "versions", "2.2.1/credentialsx"):
+        assert not re.match(ingest, f"/ocpi/{path}"), path
 
 
 def memory_mib(house: dict[str, Any]) -> int:

@@ -52,6 +52,8 @@ def commands() -> Iterator[Row]:
     def below(command: object, path: str) -> Iterator[Row]:
         children = getattr(command, "commands", None)
         if children:
+            if getattr(command, "invoke_without_command", False):
+                yield f"`{path}`", " ".join((getattr(command.callback, "__doc__", "") or "").split())  # type: ignore[attr-defined]
             for name, child in children.items():
                 yield from below(child, f"{path} {name}")
         else:

@@ -2,22 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
 
 from roamlog import operations, settings
 from roamlog.admin import perform
 from roamlog.commands.output import print_json, print_table, progress, say
 from roamlog.errors import Failure
-from roamlog.operations import Certificate
+from roamlog.operations import Certificate, Operation, Told
+
+AskedT = TypeVar("AskedT", bound=Struct)
+FoundT = TypeVar("FoundT", bound=Struct)
 
 FIGURES = ("pages", "objects", "new", "same", "older", "refused", "drift", "gone")
 SHOWN = 20
 
 
-def run(data: Path, name: str, modules: Sequence[str], full: bool, as_json: bool) -> None:
+def run(data: Path, name: str, modules: Sequence[str], full: bool, as_json: bool, kafka: bool) -> None:  # noqa: PLR0917
     """Crawl and print the certificates; raises Failure where one is incomplete."""
     asked = operations.PullRun(name, tuple(modules), full)
     with progress() as told:
-        pulled = perform(data, settings.read(), operations.PULL_RUN, asked, told)
+        pulled = _perform(data, kafka, operations.PULL_RUN, asked, told)
     if as_json:
         print_json(pulled.crawls)
     else:
@@ -31,25 +37,34 @@ def run(data: Path, name: str, modules: Sequence[str], full: bool, as_json: bool
         raise Failure(f"the crawl of {broken[0].module} is incomplete: {reason}")
 
 
-def log(data: Path, name: str, limit: int, as_json: bool) -> None:
+def log(data: Path, name: str, limit: int, as_json: bool, kafka: bool) -> None:
     """Print the newest certificates."""
     asked = operations.PullLog(name, limit)
     with progress() as told:
-        pulled = perform(data, settings.read(), operations.PULL_LOG, asked, told)
+        pulled = _perform(data, kafka, operations.PULL_LOG, asked, told)
     if as_json:
         print_json(pulled.crawls)
     else:
         _print(pulled.crawls)
 
 
-def set_policy(data: Path, name: str, policy: str | None, silent_s: int, as_json: bool) -> None:
+def set_policy(data: Path, name: str, policy: str | None, silent_s: int, as_json: bool, kafka: bool) -> None:  # noqa: PLR0917
     """Say, or print, when a partner's lists are crawled by themselves."""
-    now = perform(data, settings.read(), operations.PULL_SET, operations.PullSet(name, policy, silent_s), lambda _: None)
+    now = _perform(data, kafka, operations.PULL_SET, operations.PullSet(name, policy, silent_s), lambda _: None)
     if as_json:
         print_json(now)
     else:
         more = f" for {now.silent_s} s" if now.policy == "silent" else ""
         say(f"{now.name}: {now.policy}{more}")
+
+
+def _perform(data: Path, kafka: bool, operation: Operation[AskedT, FoundT], asked: AskedT, told: Told) -> FoundT:
+    """Return what the operation found, on a data folder or, at scale, on Kafka and ClickHouse."""
+    if not kafka:
+        return perform(data, settings.read(), operation, asked, told)
+    from roamlog import scale
+
+    return scale.perform_pull(settings.read_scale(), operation, asked, told)
 
 
 def _print(crawls: Sequence[Certificate]) -> None:

@@ -52,6 +52,22 @@ def streams(as_json: bool) -> None:
     logging.getLogger("roamlog").info("stopped")
 
 
+def pull(as_json: bool) -> None:
+    """Crawl partners' lists by schedule until the process is asked to stop."""
+    chosen = settings.read_scale()
+    say_log(chosen.log_level)
+    from roamlog import scale
+
+    def started(at: "Started") -> None:
+        if as_json:
+            _say_json(at)
+            return
+        say(f"roamlog pull crawls what partners offer, when it is its turn; {at.url}/metrics tells whether it is")
+
+    scale.run_pull(chosen, started)
+    logging.getLogger("roamlog").info("stopped")
+
+
 def doctor(as_json: bool) -> None:
     """Look at everything that the processes need; raises Failure where something is amiss."""
     chosen = settings.read_scale()

@@ -1,13 +1,14 @@
 """The processes of the scale profile over a real broker and ClickHouse: what was answered is folded once, whoever dies."""
 
 import asyncio
+import copy
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,9 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from clickhouse_server import USER, ClickHouseServer, running
-from samples import CDR, SESSION
+from samples import CDR, SESSION, TARIFF
+from sender import Sender
+from sender import serving as offering
 from serving import as_json, free_port, wire_session
 from yarl import URL
 
@@ -109,6 +112,10 @@ class Worker(Process):
         """Whether it is the one that links CDRs."""
         return 'roamlog_lease_held{lease="links"} 1.0' in (await self.asked(client, "/metrics"))[1]
 
+    async def pulls(self, client: aiohttp.ClientSession) -> bool:
+        """Whether it is the one that crawls."""
+        return 'roamlog_lease_held{lease="pull"} 1.0' in (await self.asked(client, "/metrics"))[1]
+
 
 class House:
     """All processes of one house."""
@@ -128,6 +135,14 @@ class House:
         """Start a worker that tells how it fares."""
         port = free_port()
         one = Worker(self.environment | {"ROAMLOG_HEALTH_PORT": str(port)}, self.folder, "streams")
+        one.url = f"http://127.0.0.1:{port}"
+        self.processes.append(one)
+        return one
+
+    def pulling(self) -> "Worker":
+        """Start a process that crawls partners' lists when it has the lease."""
+        port = free_port()
+        one = Worker(self.environment | {"ROAMLOG_HEALTH_PORT": str(port)}, self.folder, "pull")
         one.url = f"http://127.0.0.1:{port}"
         self.processes.append(one)
         return one
@@ -315,9 +330,54 @@ async def test_a_worker_that_links_cdrs_dies_and_another_goes_on(environment: di
         await billed(client, one, 2)
 
 
+async def crawls(client: aiohttp.ClientSession, house: House) -> list[dict[str, Any]]:
+    """Return the certificates of the crawls that are complete, the newest first."""
+    async with client.get(f"{house.urls['api']}/analytics/crawls", headers={"Authorization": f"Token {OPERATOR}"}) as answer:
+        said = json.loads(await answer.read())
+    return [row for row in said.get("rows") or [] if row["status"] == "complete"]
+
+
+async def test_of_two_processes_that_pull_one_crawls_and_the_other_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
+    own = {"ROAMLOG_ALLOW_PRIVATE_PARTNERS": "1", "ROAMLOG_PARTNER_KEY": SECRET, "ROAMLOG_PULL_EVERY_S": "3"}
+    tariffs = [copy.deepcopy(TARIFF) | {"id": f"T{number}", "last_updated": STAMP} for number in range(3)]
+    async with (
+        house(environment | own, tmp_path) as one,
+        aiohttp.ClientSession() as client,
+        offering(Sender(tariffs=list(tariffs))) as sender,
+    ):
+        one.worker()
+        assert command(one.environment, "partner", "remove", "tnm", "--kafka").returncode == 0  # its party is the Sender's
+        offer = (f"{sender.origin}/versions", "--token", "partner-token")
+        registered = await asyncio.to_thread(command, one.environment, "partner", "register", "tnm", *offer, "--kafka")
+        assert registered.returncode == 0, registered.stderr
+        first, other = one.pulling(), one.pulling()
+
+        async def until(holds: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+            ends = time.monotonic() + SOON_S
+            while not holds(found := await crawls(client, one)):
+                assert time.monotonic() < ends, f"{found}; {one.said()}"
+                await asyncio.sleep(0.2)
+            return found
+
+        found = await until(bool)
+        assert [row["appended"] for row in found][-1] == 3
+        holder = first if await first.pulls(client) else other
+        await holder.end(signal.SIGKILL)
+        sender.lists["tariffs"].append(copy.deepcopy(TARIFF) | {"id": "T9", "last_updated": STAMP})
+        asked = await asyncio.to_thread(command, one.environment, "pull", "run", "tnm", "--full", "--kafka", "--json")
+        assert asked.returncode == 0, asked.stderr
+        (certificate,) = json.loads(asked.stdout)
+        assert (certificate["objects"], certificate["status"]) == (4, "complete")
+        found = await until(lambda rows: any(row["reason"] == "operator" for row in rows))
+        known = {row["run"] for row in found}
+        later = await until(lambda rows: any(row["reason"] == "schedule" and row["run"] not in known for row in rows))
+        assert {row["refused"] for row in later} == {0}
+        assert await (other if holder is first else first).pulls(client)
+
+
 def test_a_house_without_its_neighbours_is_a_sentence(environment: dict[str, str]) -> None:
     nowhere = environment | {"ROAMLOG_KAFKA": "127.0.0.1:9"}
-    for arguments in (("prepare",), ("streams",), ("api", "--port", "0"), ("ingest", "--port", "0")):
+    for arguments in (("prepare",), ("streams",), ("pull",), ("api", "--port", "0"), ("ingest", "--port", "0")):
         done = command(nowhere, *arguments)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert done.stderr.startswith("roamlog: the brokers at 127.0.0.1:9 cannot be used now")
