@@ -11,6 +11,7 @@ import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -30,6 +31,9 @@ WHOLE: Final = 4
 
 PER_HOST: Final = 8
 """How many connections one host gets at once."""
+
+KEPT_S: Final = 2.0
+"""How long an idle connection is kept: less than any server does, because one that is closed just then loses a request."""
 
 _CHUNK: Final = 64 * 1024
 
@@ -84,9 +88,18 @@ class Outbound:
     ) -> Fetched:
         """Return the answer, whatever its status but a redirection; raises Unreachable.
 
-        The ids of the message are made where `headers` has none.
+        The ids of the message are made where `headers` has none. No redirection leads elsewhere; where a partner wants but a
+        slash at the end of the path (307 and 308, as its framework may), the same host is asked again with it.
         """
         called = checked_url(url, self._allow_private)
+        try:
+            return await self._call(method, called, token, encoding, headers, body)
+        except _Slash:
+            return await self._call(method, _with_slash(called), token, encoding, headers, body)
+
+    async def _call(  # noqa: PLR0917
+        self, method: str, called: str, token: str, encoding: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Fetched:
         host = called.partition("://")[2].partition("/")[0].partition("?")[0]
         sent = {name.lower(): value for name, value in headers.items()}
         sent.setdefault("x-request-id", str(uuid.uuid4()))
@@ -106,6 +119,8 @@ class Outbound:
                 allow_redirects=False,
             ) as answer:
                 if 300 <= answer.status < 400:
+                    if answer.status in {307, 308} and _wants_slash(called, answer.headers.get("location", "")):
+                        raise _Slash
                     raise Unreachable("redirect", f"{host} sends elsewhere (HTTP {answer.status}), which is not followed")
                 content = await self._read(answer, host)
                 return Fetched(
@@ -165,6 +180,7 @@ class Outbound:
                     socket_factory=self._resolver.socket,
                     limit=0,
                     limit_per_host=PER_HOST,
+                    keepalive_timeout=KEPT_S,
                     ssl=True if self._tls is None else self._tls,
                 ),
                 timeout=aiohttp.ClientTimeout(
@@ -184,6 +200,24 @@ class Outbound:
 def presented(token: str, encoding: str) -> str:
     """Return what follows `Token` in an Authorization header; `encoding` is raw or base64."""
     return base64.b64encode(token.encode()).decode() if encoding == "base64" else token
+
+
+class _Slash(Exception):
+    """The partner wants a slash at the end of the path."""
+
+
+def _wants_slash(called: str, location: str) -> bool:
+    """Whether a Location says the path that was called with a slash behind it, on whatever host it thinks it is."""
+    path = urlsplit(called).path
+    try:
+        return not path.endswith("/") and urlsplit(location).path == f"{path}/"
+    except ValueError:
+        return False
+
+
+def _with_slash(called: str) -> str:
+    parts = urlsplit(called)
+    return parts._replace(path=f"{parts.path}/").geturl()
 
 
 class _Forbidden(OSError):
@@ -271,8 +305,10 @@ def _reason(fault: BaseException) -> str:
     match fault:
         case aiohttp.ClientConnectorDNSError():
             return "its name is not known"
-        case aiohttp.ClientSSLError() | aiohttp.ClientConnectorCertificateError():
+        case aiohttp.ClientConnectorCertificateError():
             return "its TLS certificate is not to be trusted"
+        case aiohttp.ClientSSLError():
+            return "it speaks no TLS that is spoken here"
         case aiohttp.ClientConnectorError():
             return fault.os_error.strerror or "no connection"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():

@@ -91,8 +91,8 @@ class Peers:
     async def discover(self, url: str, token: str, encoding: Encoding | None, version: str | None = None) -> Peer:
         """Return the partner in a version, by default the latest that both sides speak. Raises PeerFault.
 
-        Without an `encoding` it is that of the version; a partner that does not know the token as it is presented is tried once
-        in the other one.
+        Without an `encoding` it is that of the version; a partner that refuses the token as it is presented is tried once in the
+        other one.
         """
         first = encoding or default_encoding(version)
         try:
@@ -127,10 +127,15 @@ class Peers:
         try:
             return await self.call("GET", url, token, encoding), encoding
         except PeerFault as fault:
-            if fault.http != 401:
+            if not fault.http:
                 raise
+            refused = fault
+        # 401 is what a token in the wrong form is to be answered; some fail in decoding it instead.
         other = next(one for one in ENCODINGS if one != encoding)
-        return await self.call("GET", url, token, other), other
+        try:
+            return await self.call("GET", url, token, other), other
+        except PeerFault:
+            raise refused from None
 
     def _known(self, url: str, version: str) -> str:
         try:

@@ -26,7 +26,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
 class Server:
-    """Answers every request with the same bytes, and keeps what it was sent."""
+    """Answers each connection with the next bytes, at last always with the same, and keeps what it was sent."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -36,7 +36,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: bytes, *, stays: bool = False, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serving(*answers: bytes, stays: bool = False, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Serve; where the server `stays`, it says nothing after the answer and does not hang up either."""
     over = asyncio.Event()
 
@@ -44,7 +44,7 @@ async def serving(answer: bytes, *, stays: bool = False, tls: ssl.SSLContext | N
         made.connections += 1
         try:
             made.requests.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(answer)
+            writer.write(answers[min(len(made.requests), len(answers)) - 1])
             await writer.drain()
             if stays:
                 await over.wait()
@@ -107,6 +107,27 @@ async def test_no_redirection_is_followed(status: int) -> None:
     async with serving(OK) as elsewhere:
         fault = await refused(b"HTTP/1.1 %d Moved\r\nlocation: %b\r\ncontent-length: 0\r\n\r\n" % (status, elsewhere.url.encode()))
     assert (fault.kind, elsewhere.connections) == ("redirect", 0)
+
+
+async def test_a_slash_that_a_partner_wants_behind_the_path_is_put_there_and_nothing_else_is_followed() -> None:
+    """Frameworks redirect so, and say http behind a proxy that ends TLS; the host is the one that was called in any case."""
+
+    def redirected(status: int, location: str) -> bytes:
+        return f"HTTP/1.1 {status} Moved\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
+
+    async with serving(redirected(307, "http://ocpi.invalid/v/?a=2"), OK) as server, calling() as outbound:
+        found = await outbound.call("POST", f"{server.url}?a=1", token="t", encoding="raw", body=b"{}")
+    assert (found.status, found.url) == (200, f"{server.url}/?a=1")
+    assert [request.partition(b" HTTP")[0] for request in server.requests] == [b"POST /v?a=1", b"POST /v/?a=1"]
+    for refusal in (redirected(302, "/v/"), redirected(308, "/v/x"), redirected(308, "http://[/v/")):
+        async with serving(refusal, OK) as server, calling() as outbound:
+            with pytest.raises(Unreachable) as fault:
+                await outbound.call("GET", server.url, token="t", encoding="raw")
+        assert (fault.value.kind, len(server.requests)) == ("redirect", 1)
+    async with serving(redirected(308, "/v/"), redirected(308, "/v//"), OK) as server, calling() as outbound:
+        with pytest.raises(Unreachable):
+            await outbound.call("GET", server.url, token="t", encoding="raw")
+    assert len(server.requests) == 2
 
 
 async def test_a_body_longer_than_the_limit_is_not_read_to_its_end() -> None:
