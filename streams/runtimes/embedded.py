@@ -34,6 +34,9 @@ _say: Final = logging.getLogger("roamlog")
 
 END_EVERY_US: Final = 1_000_000
 PAUSE_S: Final = 0.05
+BUSY_RECORDS: Final = 500
+"""After a round of so many records the next ones gather for longer, unless a reader waits: its inserts are shared by more of them."""
+BUSY_WAIT_S: Final = 1.0
 
 PATIENCE_S: Final = 15.0
 """How long `rebuild` and `verify` wait for a store that takes nothing: an operator waits for them, and the disk may be full."""
@@ -140,7 +143,8 @@ class Embedded:
             began = asyncio.get_running_loop().time()
             done = await self.turn()
             if done.records * 2 < ROUND_RECORDS:
-                await self.progress.wanted(began + ROUND_WAIT_S - asyncio.get_running_loop().time())
+                gather_s = BUSY_WAIT_S if done.records >= BUSY_RECORDS else ROUND_WAIT_S
+                await self.progress.wanted(began + gather_s - asyncio.get_running_loop().time())
             if done.records == 0 or self._clock.now() - asked > END_EVERY_US:
                 asked = self._clock.now()
                 await self._ask_end(asked)
