@@ -1,5 +1,6 @@
 """One OCPI request and its answer over ASGI: who asks, under which path, and the envelope around whatever came of it."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
@@ -79,16 +80,21 @@ class Endpoint:
         started = perf_counter()
         try:
             answer = await self._answer(scope, headers)
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            await self._refuse(scope, headers, send, unavailable("this process stops; please ask again"))
+            raise
         except Exception as fault:
-            refusal = refusal_of(fault)
-            self._count(refusal)
-            code = interface(_version(path_of(scope))).code(refusal.code)
-            body = response.error(code, refusal.message, self._clock.now())
-            return await _send(send, refusal.http, body, [*refusal.headers, *taken_over(headers, path_of(scope))])
+            return await self._refuse(scope, headers, send, refusal_of(fault))
         self._metrics.count("roamlog_read_requests_total", self._interface, "served")
         self._metrics.observe("roamlog_read_seconds", perf_counter() - started)
         carried = taken_over(headers, path_of(scope))
         await _send(send, 200, response.success(answer.data, self._clock.now()), [*answer.headers, *carried])
+
+    async def _refuse(self, scope: Scope, headers: dict[bytes, bytes], send: Send, refusal: Refusal) -> None:
+        self._count(refusal)
+        code = interface(_version(path_of(scope))).code(refusal.code)
+        body = response.error(code, refusal.message, self._clock.now())
+        await _send(send, refusal.http, body, [*refusal.headers, *taken_over(headers, path_of(scope))])
 
     def _count(self, refusal: Refusal) -> None:
         if refusal.http == 401:

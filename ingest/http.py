@@ -4,6 +4,7 @@ Two routes share one endpoint: the hot one for the verbs that write stands first
 in OCPI whatever no route wanted. An endpoint reads the ASGI scope itself: Starlette's Request costs as much as the rest.
 """
 
+import asyncio
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Protocol, TypeAlias
@@ -39,6 +40,7 @@ _JSON: Final = (b"content-type", b"application/json")
 _LINE: Final = b"%b: %b\r\n"
 _OPENING: Final = _LINE % _JSON + b"content-length: %d\r\n"
 _PLAIN_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+_STOPPING: Final = UNAVAILABLE._replace(message="this process stops, and cannot say whether that was done; please send it again")
 _UNKNOWN: Final = Answer(401, 2000, "the Authorization header holds no token that is known here")
 
 
@@ -210,10 +212,14 @@ class _Endpoint:
             refusal = Refusal(Answer(413, 2001, limit, close=True), is_json=False)
         started = perf_counter()
         request = _request(scope, headers, connection, body)
-        if refusal is not None:
-            answer = await self._taking.refuse(request, refusal)
-        else:
-            answer = await self._taking.receive(request)
+        try:
+            if refusal is not None:
+                answer = await self._taking.refuse(request, refusal)
+            else:
+                answer = await self._taking.receive(request)
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            await self._send(scope, send, headers, _STOPPING)
+            raise
         self._metrics.observe(self._seconds, perf_counter() - started)
         await self._send(scope, send, headers, answer)
 

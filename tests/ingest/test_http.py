@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +15,7 @@ from ingest.http import WritesFirst
 from roamlog.protocol import Protocol
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
+from streams.ports import Entry, Position
 
 LIMIT = 100_000
 
@@ -113,3 +114,42 @@ async def test_pushes_share_a_connection(server: Server) -> None:
     answer = await server.exchange(request * 3 + last)
     assert answer.count(b'"status_code":1000') == 4
     assert answer.count(b"HTTP/1.1 201 ") == 1
+
+
+class StandingStill(MemoryLog):
+    """A log whose brokers do not answer any more from when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stands = False
+        self.asked = asyncio.Event()
+
+    async def append(self, entries: Sequence[Entry]) -> list[Position]:
+        if self.stands:
+            self.asked.set()
+            await asyncio.Event().wait()
+        return await super().append(entries)
+
+
+async def test_who_still_waits_when_the_server_has_to_stop_is_told_to_send_again() -> None:
+    log = StandingStill()
+    world = World(log, FixedClock(NOW))
+    token = (await world.partner()).token
+    app = WritesFirst(world.app, world.push, world.registry, world.clock, world.metrics)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=Protocol, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    running = uvicorn.Server(config)
+    running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.ensure_future(running._serve([listening]))
+    server = Server(listening.getsockname()[1], world, token)
+    body = json.dumps(session()).encode()
+    log.stands = True
+    answer = asyncio.ensure_future(server.exchange(server.head("PUT", "sessions/NL/TNM/S1", f"Content-Length: {len(body)}"), body))
+    await log.asked.wait()
+    running.should_exit = True
+    status, said = parsed(await answer)
+    assert (status, said["status_code"]) == (503, 3000)
+    assert "please send it again" in str(said["status_message"])
+    await task
+    with contextlib.suppress(OSError):
+        listening.close()
