@@ -149,12 +149,12 @@ class Pusher:
 
     def _outcome(self, status: int, said: bytes, one: Pushed) -> Outcome:
         self.statuses[str(status)] += 1
-        code = json.loads(said)["status_code"] if said else 0
+        code = json.loads(said)["status_code"] if said.startswith(b"{") else None
         if code == 1000:
             return "answered"
         if status == 503 and code == 3000:
             return "unknown"
-        # It only ever changes what it was told is taken, so nothing is to be refused.
+        # It only ever changes what it was told is taken, so nothing is to be refused, and all is answered in OCPI's envelope.
         self.wrong.append(f"{one.request_id} {one.name}: {status} {said[:200]!r}")
         return "refused"
 
