@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Raw, Struct
@@ -47,6 +47,9 @@ MODULE: Final = "crawls"
 
 FETCHED_AHEAD: Final = 8
 """While no more crawls than these are under way, each fetches a page while the one before is taken."""
+
+PAGES_AT_ONCE: Final = 16
+"""How many pages are asked for or being taken; further crawls wait, so that a hundred of them fit into memory."""
 
 KNOWN_AT_ONCE: Final = 50_000
 
@@ -140,6 +143,7 @@ class Crawler:
         self._limit = limit
         self._sleep = sleep
         self._under_way = 0
+        self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
 
     def begun(self, target: Target, *, full: bool, watermark: Instant | None, reason: Reason) -> CrawlStarted:
         """Return what a new crawl asks for: what changed since the watermark, the whole list where there is none or `full`.
@@ -233,8 +237,9 @@ class Crawler:
         of = run.started
         selects = interface(of.version).lists[of.module].selects
         listing = Listing(of.url, counts_all=selects == "start_date_time")
-        source = Source(target.connection, of.module, of.version, of.run, of.reach)
         await self._intake.settle(of.module)
+        is_first = await self._standing.is_empty(of.module, target.connection.parties)
+        source = Source(target.connection, of.module, of.version, of.run, of.reach, is_first)
         ahead: asyncio.Task[_Got] | None = None
         pending: list[Oddity] = []
         attempt, complete, missing = 1, False, list[Key]()
@@ -245,54 +250,57 @@ class Crawler:
                 told(Told(of.connection, of.module, run.counts.objects, place.total))
                 if ahead is None:
                     ahead = asyncio.create_task(self._got(target, place.url))
-                got, ahead = await ahead, None
-                now = self._clock.now()
-                following = decide(listing, place, visited, got.answer, attempt, self._patience, now)
-                odd = (*(Oddity(place.page + 1, rule, message) for rule, message in got.odd), *following.oddities)
-                pending += odd
-                if following.act == "wait":
-                    attempt += 1
-                    await self._sleep(following.wait_s)
-                    continue
-                attempt = 1
-                if following.act == "read" and self._under_way <= FETCHED_AHEAD:
-                    ahead = asyncio.create_task(self._got(target, following.place.url))
-                if not (following.takes or following.act == "read"):
-                    break
-                counts, digested = Counts(), b""
-                if following.takes:
-                    taken = await self._intake.take(source, following.place.page, place.url, got.objects, got.sent_at)
-                    counts, digested = taken.counts, taken.seen
-                    seen.update(digests(digested))
-                if following.act == "stop":
-                    complete = following.complete
-                    missing = await self._missing(run, following, counts, seen, parties, pending) if complete else []
-                    if missing and following.place.reading == 1:
-                        # One that came in while another left can have moved past us unseen; hardly twice.
-                        following = replace(following, act="read", place=once_more(listing, following.place))
-                read = CrawlPageRead(
-                    of.run,
-                    place.url,
-                    following.place,
-                    counts,
-                    None if isinstance(got.answer, Unanswered) else total_of(got.answer.headers),
-                    tuple(pending),
-                    digested,
-                )
-                pending.clear()
-                await self._say(read, target.connection, of.version)
-                _remember(visited, place.url, following.place)
-                after = crawl.fold(run, read)
-                assert after is not None
-                run = after
-                if following.act == "stop":
-                    break
+                got = await ahead
+                ahead = None
+                with self._let_go_of(got):
+                    now = self._clock.now()
+                    following = decide(listing, place, visited, got.answer, attempt, self._patience, now)
+                    odd = (*(Oddity(place.page + 1, rule, message) for rule, message in got.odd), *following.oddities)
+                    pending += odd
+                    if following.act == "wait":
+                        attempt += 1
+                        await self._sleep(following.wait_s)
+                        continue
+                    attempt = 1
+                    if following.act == "read" and self._under_way <= FETCHED_AHEAD:
+                        ahead = asyncio.create_task(self._got(target, following.place.url))
+                    if not (following.takes or following.act == "read"):
+                        break
+                    counts, digested = Counts(), b""
+                    if following.takes:
+                        taken = await self._intake.take(source, following.place.page, place.url, got.objects, got.sent_at)
+                        counts, digested = taken.counts, taken.seen
+                        seen.update(digests(digested))
+                    if following.act == "stop":
+                        complete = following.complete
+                        missing = await self._missing(run, following, counts, seen, parties, pending) if complete else []
+                        if missing and following.place.reading == 1:
+                            # One that came in while another left can have moved past us unseen; hardly twice.
+                            following = replace(following, act="read", place=once_more(listing, following.place))
+                    read = CrawlPageRead(
+                        of.run,
+                        place.url,
+                        following.place,
+                        counts,
+                        None if isinstance(got.answer, Unanswered) else total_of(got.answer.headers),
+                        tuple(pending),
+                        digested,
+                    )
+                    pending.clear()
+                    await self._say(read, target.connection, of.version)
+                    _remember(visited, place.url, following.place)
+                    after = crawl.fold(run, read)
+                    assert after is not None
+                    run = after
+                    if following.act == "stop":
+                        break
+                del got  # a page is much to keep while another one is waited for
         finally:
             self._under_way -= 1
             if ahead is not None:
                 ahead.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await ahead
+                with contextlib.suppress(asyncio.CancelledError), self._let_go_of(await ahead):
+                    pass
         if missing:
             await self._intake.vanished(source, run.place.page, missing)
         names = tuple("|".join(key[1:]) for key in missing[: crawl.SHOWN_IDS])
@@ -302,7 +310,27 @@ class Crawler:
         return ended
 
     async def _got(self, target: Target, url: str) -> "_Got":
-        """Return what came of one request; raises nothing of the partner's."""
+        """Return what came of one request, once there is room for a page; raises nothing of the partner's."""
+        await self._pages.acquire()
+        holds = False
+        try:
+            got = await self._asked(target, url)
+            holds = bool(got.objects)
+            return got
+        finally:
+            if not holds:
+                self._pages.release()
+
+    @contextlib.contextmanager
+    def _let_go_of(self, got: "_Got") -> Iterator[None]:
+        """Give back the room of a page at the end of the block."""
+        try:
+            yield
+        finally:
+            if got.objects:
+                self._pages.release()
+
+    async def _asked(self, target: Target, url: str) -> "_Got":
         sent_at = self._clock.now()
         try:
             found = await self.fetch(target, url)

@@ -71,13 +71,14 @@ VANISHED: Final[Mapping[Module, tuple[str, str, str]]] = {
 
 
 class Source(Struct, frozen=True):
-    """What objects come from: a list of a module, or one object where `run` is empty."""
+    """What objects come from: a list of a module, or one object where `run` is empty. `is_first`: nothing of it stands yet."""
 
     connection: Connection
     module: Module
     version: str
     run: str = ""
     reach: Reach = "window"
+    is_first: bool = False
 
 
 class Taken(Struct, frozen=True):
@@ -209,7 +210,7 @@ class Intake:
         admitted = lifted.admitted
         if not version.names_customer:
             admitted = await self._contracts.all_addressed(admitted)
-        stood = await self._standing.read(source.module, [one.key for one in admitted])
+        stood = {} if source.is_first else await self._standing.read(source.module, [one.key for one in admitted])
         async with self._lifting:
             judged = await asyncio.to_thread(
                 _judge_all, source, admitted, lifted.bodies, stood, dated, sent_at, version.compares(source.module)

@@ -91,6 +91,11 @@ class Standing:
                 found[key] = Stood(octets(doc), octets(state), bool(served), integer(changed_at))
         return found
 
+    async def is_empty(self, module: Module, parties: Iterable[str]) -> bool:
+        """Whether nothing of these parties stands at all; raises StoreUnavailable."""
+        sql = f"SELECT 1 FROM {module.value} WHERE party IN {{parties:Array(String)}} LIMIT 1"
+        return not await self._store.query(sql, {"parties": sorted(parties)})
+
     async def served(self, module: Module, parties: Iterable[str], before: Instant, after: Key | None, limit: int) -> list[Key]:
         """Return the next keys behind `after` of the parties' objects that are served and have not changed since `before`.
 
