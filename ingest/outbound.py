@@ -85,30 +85,35 @@ class Outbound:
         encoding: str,
         headers: Mapping[str, str] = {},
         body: bytes | None = None,
+        limit: int | None = None,
     ) -> Fetched:
         """Return the answer, whatever its status but a redirection; raises Unreachable.
 
-        The ids of the message are made where `headers` has none. No redirection leads elsewhere; where a partner wants but a
-        slash at the end of the path (307 and 308, as its framework may), the same host is asked again with it.
+        `limit` is for an answer that has to be shorter than any (bytes). The ids of the message are made where `headers` has none.
+        No redirection leads elsewhere; where a partner wants but a slash at the end of the path (307 and 308, as its framework
+        may), the same host is asked again with it.
         """
         called = checked_url(url, self._allow_private)
+        sent = self._headers(headers, presented(token, encoding), body)
+        most = self._body_bytes if limit is None else min(limit, self._body_bytes)
         try:
-            return await self._call(method, called, token, encoding, headers, body)
+            return await self._call(method, called, sent, body, most)
         except _Slash:
-            return await self._call(method, _with_slash(called), token, encoding, headers, body)
+            return await self._call(method, _with_slash(called), sent, body, most)
 
-    async def _call(  # noqa: PLR0917
-        self, method: str, called: str, token: str, encoding: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Fetched:
-        host = called.partition("://")[2].partition("/")[0].partition("?")[0]
-        sent = {name.lower(): value for name, value in headers.items()}
+    def _headers(self, given: Mapping[str, str], shown: str, body: bytes | None) -> dict[str, str]:
+        sent = {name.lower(): value for name, value in given.items()}
         sent.setdefault("x-request-id", str(uuid.uuid4()))
         sent.setdefault("x-correlation-id", str(uuid.uuid4()))
-        sent["authorization"] = f"Token {presented(token, encoding)}"
+        sent["authorization"] = f"Token {shown}"
         sent["accept"] = "application/json"
         sent["accept-encoding"] = "gzip"
         if body is not None:
             sent["content-type"] = "application/json"
+        return sent
+
+    async def _call(self, method: str, called: str, sent: Mapping[str, str], body: bytes | None, most: int) -> Fetched:
+        host = called.partition("://")[2].partition("/")[0].partition("?")[0]
         sent_at = self._clock.now()
         try:
             async with self._opened().request(
@@ -122,7 +127,7 @@ class Outbound:
                     if answer.status in {307, 308} and _wants_slash(called, answer.headers.get("location", "")):
                         raise _Slash
                     raise Unreachable("redirect", f"{host} sends elsewhere (HTTP {answer.status}), which is not followed")
-                content = await self._read(answer, host)
+                content = await self._read(answer, host, most)
                 return Fetched(
                     status=answer.status,
                     headers={name.lower(): value for name, value in answer.headers.items()},
@@ -147,10 +152,10 @@ class Outbound:
             await self._session.close()
             self._session = None
 
-    async def _read(self, answer: aiohttp.ClientResponse, host: str) -> bytes:
+    async def _read(self, answer: aiohttp.ClientResponse, host: str, most: int) -> bytes:
         """Return the body, decompressed; raises Unreachable once it is longer than allowed, reading no further."""
-        too_large = Unreachable("too_large", f"{host} answers with more than {self._body_bytes} bytes")
-        if answer.content_length is not None and answer.content_length > self._body_bytes:
+        too_large = Unreachable("too_large", f"{host} answers with more than {most} bytes")
+        if answer.content_length is not None and answer.content_length > most:
             raise too_large
         coding = answer.headers.get("content-encoding", "identity").strip().lower()
         if coding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
@@ -162,10 +167,10 @@ class Outbound:
                 found += chunk
             else:
                 try:
-                    found += unpack.more(chunk, self._body_bytes + 1 - len(found))
+                    found += unpack.more(chunk, most + 1 - len(found))
                 except zlib.error:
                     raise Unreachable("connection", f"{host} answers with a body that cannot be decompressed") from None
-            if len(found) > self._body_bytes:
+            if len(found) > most:
                 raise too_large
         if unpack is not None and not unpack.ended:
             raise Unreachable("connection", f"{host} answers with a body whose end is missing")

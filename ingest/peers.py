@@ -24,6 +24,9 @@ from schemas.types import Json, Module
 FUNCTIONAL: Final = frozenset({*(module.value for module in Module), HUBCLIENTINFO, "commands", "chargingprofiles"})
 """The modules of which two parties must have one in common (requirements 2.8, 3003)."""
 
+ANSWER_BYTES: Final = 1024 * 1024
+"""The longest answer that is read of versions, details and credentials."""
+
 LISTED: Final = 1000
 """More versions, endpoints or roles than any partner has."""
 
@@ -115,7 +118,7 @@ class Peers:
         Whatever the partner says, the fault shows neither the token nor what `hides` names.
         """
         try:
-            found = await self._outbound.call(method, url, token=token, encoding=encoding, body=body)
+            found = await self._outbound.call(method, url, token=token, encoding=encoding, body=body, limit=ANSWER_BYTES)
             return data_of(found)
         except Unreachable as fault:
             raise PeerFault(Status.CLIENT_API_UNUSABLE, hidden(str(fault), token, *hides)) from None

@@ -3,6 +3,7 @@
 Source: OCPI 2.2.1 credentials; requirements 4.2 (the handshake, its Sender).
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -34,6 +35,7 @@ from schemas.party import (
 )
 from schemas.types import Json
 
+_say: Final = logging.getLogger("roamlog")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -117,6 +119,7 @@ class Registration:
             if fault.http not in {401, 404, 405}:  # else it knows us no more, which is what was wanted
                 raise NotRegistered(f"{name} was not told ({fault}); roamlog partner remove closes our side alone") from None
         await self._registry.say(PartnerUnregistered(name, "us"), before.owner)
+        _say.info("we are no longer registered with partner %s", name)
         return before
 
     async def _registered(self, name: str) -> tuple[Connection, str]:
@@ -181,4 +184,5 @@ class Registration:
         connection = self._registry.get(name)
         if connection is None:
             raise UnknownPartner(f"{name} was removed meanwhile")
+        _say.info("we are registered with partner %s in OCPI %s, with new tokens", name, connection.version)
         return connection

@@ -137,6 +137,13 @@ async def test_a_body_longer_than_the_limit_is_not_read_to_its_end() -> None:
     assert (await refused(endless, stays=True, body_bytes=1000)).kind == "too_large"
 
 
+async def test_a_call_may_ask_for_less() -> None:
+    async with serving(OK) as server, calling(body_bytes=1000) as outbound:
+        assert (await outbound.call("GET", server.url, token="t", encoding="raw", limit=2)).body == b"{}"
+        with pytest.raises(Unreachable, match="more than 1 bytes"):
+            await outbound.call("GET", server.url, token="t", encoding="raw", limit=1)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_a_small_body_that_unpacks_to_a_large_one_is_refused(coding: str) -> None:
     bomb = gzip.compress(bytes(20_000_000)) if coding == "gzip" else zlib.compress(bytes(20_000_000))
