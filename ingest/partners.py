@@ -49,6 +49,9 @@ __all__ = ["Bearer", "Connection", "Issued", "PartnerRegistry", "checked_name", 
 OFFER_US: Final = 3_600_000_000
 """For how long (microseconds) a partner may look at our versions with a token that we gave it and it has not taken."""
 
+SETTLED_S: Final = 0.5
+"""How long whoever presents a token that we have just given away waits for its registration to be folded."""
+
 RESERVED: Final = frozenset({"linker", "load", "operator"})
 """Names of connections that no partner may have, because envelopes use them for the operator's own acts, and for ours."""
 
@@ -191,12 +194,14 @@ class PartnerRegistry:
     async def authenticate(self, header: bytes) -> Connection | None:
         """Return the connection of an Authorization header, None when nobody's, or of somebody who is not connected yet.
 
-        An unknown token triggers one read to the topic's end, so that a partner added elsewhere is never turned away.
-        Raises LogUnavailable when that read fails.
+        An unknown token triggers one read to the topic's end, so that a partner added elsewhere is never turned away. One that
+        we have offered is waited for: a partner may push before we have read its answer. Raises LogUnavailable when a read fails.
         """
         if cached := self._cache.get(header):
             return cached
         found = await self._meant(header)
+        if found is not None and found.use == "offered" and found.name not in self._partners.connections:
+            found = await self._settled(header)
         if found is None or not found.holds(self._clock.now()) or found.use == "invited":
             return None
         connection = self._partners.connections.get(found.name)
@@ -206,6 +211,16 @@ class PartnerRegistry:
                 self._cache.clear()
             self._cache[header] = connection
         return connection
+
+    async def _settled(self, header: bytes) -> Meant | None:
+        """Return what an offered token means once that is no offer any more, or has been one for a while longer."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SETTLED_S
+        found = await self._meant(header)
+        while found is not None and found.use == "offered" and (left := until - loop.time()) > 0:
+            await self._read(wait_s=left)
+            found = await self._meant(header)
+        return found
 
     async def bearer(self, header: bytes) -> Bearer | None:
         """Return who presents a token, also one that registers or is not connected any more; None for nobody.

@@ -126,20 +126,23 @@ class Readers:
 
     async def __call__(self, authorization: bytes) -> Reader | None:
         connection = self._registry.known(authorization) or await self._registry.authenticate(authorization)
-        if connection is None:
+        return None if connection is None else self._reader(connection)
+
+    async def welcome(self, authorization: bytes) -> Reader | None:
+        """Return who may look at versions and their details: partners, and who registers to become one."""
+        connection = self._registry.known(authorization)
+        if connection is not None:
+            return self._reader(connection)
+        bearer = await self._registry.bearer(authorization)
+        if bearer is None:
             return None
+        if bearer.is_partner and bearer.connection is not None:
+            return self._reader(bearer.connection)
+        return None if bearer.invitation is None else guest_of(bearer.name, bearer.invitation.roles)
+
+    def _reader(self, connection: Connection) -> Reader:
         known = self._known.get(connection.name)
         if known is None or known[0] is not connection:
             known = connection, reader_of(connection.name, connection.roles, connection.parties)
             self._known[connection.name] = known
         return known[1]
-
-    async def welcome(self, authorization: bytes) -> Reader | None:
-        """Return who may look at versions and their details: partners, and who registers to become one."""
-        reader = await self(authorization)
-        if reader is not None:
-            return reader
-        bearer = await self._registry.bearer(authorization)
-        if bearer is None or bearer.invitation is None:
-            return None
-        return guest_of(bearer.name, bearer.invitation.roles)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from counterpart import TOKEN, counterpart, ocpi
-from platforms import VERSIONS, Platform, platform
+from platforms import VERSIONS, Platform, Reply, platform
 from receiver import session
 
 from ingest.errors import InvalidPartner, NotRegistered, PartnerConflict
@@ -148,17 +148,34 @@ async def test_a_token_b_is_accepted_while_the_post_that_carried_it_is_open(vers
 
         async def answer(asked: object) -> object:
             ours = partner.to("POST")[0].body["token"]
-            for path in ("versions", version, f"{version}/sender/locations", f"{version}/credentials"):
+            for path in ("versions", version, f"{version}/credentials"):
                 reply = await home.ask("GET", path, ours)
                 seen.append((reply.status, reply.code))
             return ocpi(partner.credentials())
 
         partner.answers["POST /SENDER/credentials"] = answer  # type: ignore[assignment]
         await home.registration.register("tnm", partner.versions_url, "A", role="CPO")
-        assert seen == [(200, 1000), (200, 1000), (401, 2000), (200, 1000)]
+        assert seen == [(200, 1000)] * 3
         (posted,) = partner.to("POST")
         assert (await home.ask("GET", "versions", posted.body["token"])).code == 1000
         assert posted.authorization == f"Token {presented('A', 'base64' if interface(version).encodes_token else 'raw')}"
+
+
+async def test_a_token_b_opens_the_modules_from_the_answer_to_the_post_on_and_not_before() -> None:
+    async with platform() as home, counterpart() as partner:
+        pushes: list[asyncio.Task[Reply]] = []
+
+        async def answer(asked: object) -> object:
+            ours = partner.to("POST")[0].body["token"]
+            assert (await home.ask("PUT", "2.2.1/receiver/sessions/NL/TNM/S0", ours, session("S0"))).status == 401
+            # It pushes while its answer is under way.
+            pushes.append(asyncio.create_task(home.ask("PUT", "2.2.1/receiver/sessions/NL/TNM/S1", ours, session())))
+            await asyncio.sleep(0)
+            return ocpi(partner.credentials())
+
+        partner.answers["POST /SENDER/credentials"] = answer  # type: ignore[assignment]
+        await home.registration.register("tnm", partner.versions_url, "A")
+        assert (await pushes[0]).code == 1000
 
 
 @pytest.mark.point(5)
