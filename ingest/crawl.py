@@ -193,7 +193,7 @@ class Crawler:
         """
         run = crawl.fold(None, started)
         assert run is not None
-        await self._say(started, target.connection, target.version)
+        await self._say(started, started)
         return await self._go_on(target, run, set(), set(), parties, told)
 
     async def resume(
@@ -221,10 +221,10 @@ class Crawler:
             return found.ended
         return await self._go_on(target, found, visited, seen, parties, told)
 
-    async def give_up(self, run: Run, connection: Connection, rule: str, message: str) -> CrawlEnded:
+    async def give_up(self, run: Run, rule: str, message: str) -> CrawlEnded:
         """End a crawl that cannot go on, incomplete; raises LogUnavailable."""
         ended = crawl.certificate(run, self._clock.now(), False, (Oddity(run.place.page + 1, rule, message),))
-        await self._say(ended, connection, run.started.version)
+        await self._say(ended, run.started)
         return ended
 
     async def fetch(self, target: Target, url: str) -> Fetched:
@@ -287,7 +287,7 @@ class Crawler:
                         digested,
                     )
                     pending.clear()
-                    await self._say(read, target.connection, of.version)
+                    await self._say(read, of)
                     _remember(visited, place.url, following.place)
                     after = crawl.fold(run, read)
                     assert after is not None
@@ -305,7 +305,7 @@ class Crawler:
             await self._intake.vanished(source, run.place.page, missing)
         names = tuple("|".join(key[1:]) for key in missing[: crawl.SHOWN_IDS])
         ended = crawl.certificate(run, self._clock.now(), complete, tuple(pending), len(missing), names)
-        await self._say(ended, target.connection, of.version)
+        await self._say(ended, of)
         told(Told(of.connection, of.module, run.counts.objects, run.counts.objects))
         return ended
 
@@ -372,17 +372,17 @@ class Crawler:
                     yield crawl.decode(envelopes.decode(record.value).payload)
             offset = records[-1].offset + 1
 
-    async def _say(self, event: crawl.CrawlEvent, connection: Connection, version: str) -> None:
+    async def _say(self, event: crawl.CrawlEvent, of: CrawlStarted) -> None:
         payload = crawl.encode(event)
         envelope = Envelope(
             event_id=hashlib.blake2b(payload, digest_size=16).digest(),
             type=str(event.__struct_config__.tag),
             module=MODULE,
             origin="pull",
-            connection=connection.name,
-            party=connection.owner,
+            connection=of.connection,
+            party="",
             key=(event.run,),
-            version=version,
+            version=of.version,
             edition="",
             revision=0,
             received_at=self._clock.now(),

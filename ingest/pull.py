@@ -5,7 +5,6 @@ nothing. What the last crawls reached stands in the tables. Source: requirements
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import math
@@ -159,11 +158,16 @@ class Pull:
         """Crawl what is due, for ever. The owner ends it by cancelling; what is under way goes on with the next start."""
         try:
             while True:
-                with contextlib.suppress(LogUnavailable, StoreUnavailable):
+                try:
                     await self._learn()
                     await self._listen()
                     for place, target in self._due():
                         self._begin(place, target)
+                except (LogUnavailable, StoreUnavailable):
+                    pass  # whoever fills the tables says so
+                except Exception:  # pushes go on, whatever is wrong with pulling
+                    _say.exception("looking for lists to be crawled met a defect")
+                    await asyncio.sleep(AGAIN_S)
                 await asyncio.sleep(self._look_s)
         finally:
             await self.close()
@@ -251,7 +255,11 @@ class Pull:
             for (name, module), (watermark, full_at, started_at) in (await self._crawled.last()).items():
                 self._last[_List(name, Module(module))] = Last(watermark, full_at, started_at)
             for one in await self._crawled.unfinished():
-                self._unfinished[_List(one.run.started.connection, one.run.started.module)] = one
+                place = _List(one.run.started.connection, one.run.started.module)
+                if self._registry.get(place.name) is None:
+                    await self._crawler.give_up(one.run, "gone", "the partner is connected no more")
+                else:
+                    self._unfinished[place] = one
             self._known = True
 
     async def _listen(self) -> None:
@@ -344,7 +352,7 @@ class Pull:
     async def _again(self, target: Target, broken: Unfinished, parties: frozenset[str], told: Callable[[Told], None]) -> CrawlEnded:
         of = broken.run.started
         if of.version != target.version or not of.url.startswith(target.url):
-            return await self._crawler.give_up(broken.run, target.connection, "moved", "the partner lists the module elsewhere now")
+            return await self._crawler.give_up(broken.run, "moved", "the partner lists the module elsewhere now")
         return await self._crawler.resume(target, broken.run, broken.offset, parties=parties, told=told)
 
     def _note(self, place: _List, ended: CrawlEnded) -> None:

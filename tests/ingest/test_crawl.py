@@ -1,134 +1,31 @@
-"""Crawls over real HTTP into a log and real tables: what is taken, what is not, what a bad Sender cannot do (requirements 3)."""
+"""Crawls over real HTTP into a log and real tables: what is taken, and what is not (requirements 3)."""
 
-import copy
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from crawling import OLD, World, location, rules, tariff
 from msgspec.structs import replace
-from outlet import NOW, OPERATOR, SECOND, House, house
+from outlet import NOW, SECOND, house
 from receiver import cdr, session
-from samples import LOCATION, TARIFF, TOKEN
-from sender import Fault, Sender, serving
+from samples import TARIFF, TOKEN
+from sender import Sender, serving
 from versions import in_version
 
-from api.lookup import DocumentLookup
-from ingest.crawl import Crawler, Target, routing
-from ingest.existence import Existence
-from ingest.intake import Intake
+from ingest.crawl import routing
+from ingest.errors import NotReplayable
 from ingest.outbound import Outbound
-from ingest.paging import Patience
 from ingest.partners import party_roles
+from ingest.replay import Replay
 from schemas import crawl
-from schemas import envelope as envelopes
-from schemas import rejected as rejections
-from schemas.crawl import CrawlEnded, CrawlPageRead, Oddity, Run
-from schemas.events import Envelope
-from schemas.ocpi.discovery import discover
-from schemas.types import Instant, Module, instant
-from streams.ports import TableStore, TopicPartition
+from schemas.crawl import CrawlPageRead, Run
+from schemas.types import Module, instant
+from streams.ports import TableStore
 from streams.projections.crawls import Crawls
-from streams.standing import Standing
-from streams.topics import CHARGING, CRAWLS, LOCATIONS, REJECTED, TARIFFS, TOKENS
+from streams.topics import CHARGING, CRAWLS, LOCATIONS, TARIFFS, TOKENS
 
 HOUR = 3600 * SECOND
-OLD = "2026-09-20T00:00:00Z"
-
-
-def tariff(number: int, **fields: Any) -> dict[str, Any]:
-    return copy.deepcopy(TARIFF) | {"id": f"T{number}", "last_updated": OLD} | fields
-
-
-def location(number: int, **fields: Any) -> dict[str, Any]:
-    return copy.deepcopy(LOCATION) | {"id": f"LOC{number}", "last_updated": OLD} | fields
-
-
-class World:
-    """A house that crawls a Sender as the partner `cpo` (NL*TNM)."""
-
-    def __init__(self, home: House, sender: Sender, outbound: Outbound) -> None:
-        self.home = home
-        self.sender = sender
-        self.outbound = outbound
-        self.waited: list[float] = []
-        self.standing = Standing(home.store)
-        self.limit = 1000
-
-    def intake(self) -> Intake:
-        return Intake(
-            log=self.home.log,
-            dialects=discover(),
-            standing=self.standing,
-            positions=self.home.runtime.progress,
-            lookup=DocumentLookup(self.home.store),
-            existence=Existence(),
-            clock=self.home.clock,
-        )
-
-    def crawler(self) -> Crawler:
-        async def sleep(seconds: float) -> None:
-            self.waited.append(seconds)
-
-        return Crawler(
-            log=self.home.log,
-            caller=self.outbound,
-            intake=self.intake(),
-            standing=self.standing,
-            clock=self.home.clock,
-            patience=Patience(attempts=3, first_s=1.0, longest_s=60.0),
-            limit=self.limit,
-            sleep=sleep,
-        )
-
-    def target(self, module: Module, by: str = "cpo", version: str = "2.2.1") -> Target:
-        connection = self.home.registry.get(by)
-        assert connection is not None
-        return Target(connection, module, version, self.sender.url(module.value), "partner-token", "raw")
-
-    async def crawl(
-        self,
-        module: Module = Module.TARIFFS,
-        *,
-        full: bool = True,
-        watermark: Instant | None = None,
-        by: str = "cpo",
-        version: str = "2.2.1",
-    ) -> CrawlEnded:
-        """Fold what there is, crawl, and fold what came."""
-        await self.home.fold()
-        crawler, target = self.crawler(), self.target(module, by, version)
-        started = crawler.begun(target, full=full, watermark=watermark, reason="operator")
-        ended = await crawler.run(target, started, parties=target.connection.parties)
-        self.home.clock.advance(SECOND)
-        await self.home.fold()
-        return ended
-
-    async def events(self, topic: str) -> list[Envelope]:
-        """Return what stands in a topic."""
-        start = {TopicPartition(topic, partition): 0 for partition in range(self.home.log.partitions(topic))}
-        found = await self.home.log.fetch(start, max_records=100_000, wait_s=0)
-        return [envelopes.decode(record.value) for records in found.values() for record in records]
-
-    async def rejected(self) -> list[rejections.Rejected]:
-        start = {TopicPartition(REJECTED, partition): 0 for partition in range(self.home.log.partitions(REJECTED))}
-        found = await self.home.log.fetch(start, max_records=100_000, wait_s=0)
-        return [rejections.decode(record.value) for records in found.values() for record in records]
-
-    async def listed(self, module: str, by: str = "msp") -> list[Any]:
-        """Return what a reader is served."""
-        query = "?date_from=2000-01-01T00:00:00Z" if module == "sessions" else ""
-        reply = await self.home.get(f"/ocpi/2.2.1/sender/{module}{query}", by)
-        assert reply.code == 1000, reply
-        return list(reply.data)
-
-    async def ids(self, module: str, by: str = "msp") -> list[str]:
-        return sorted(one.get("uid") or one["id"] for one in await self.listed(module, by))
-
-    async def analytics(self, path: str) -> Any:
-        reply = await self.home.get(f"/analytics/{path}", None, {"Authorization": f"Bearer {OPERATOR}"})
-        assert reply.status == 200
-        return reply.json["rows"]
 
 
 @pytest.fixture
@@ -139,10 +36,6 @@ async def world(store: TableStore) -> AsyncIterator[World]:
             yield World(home, sender, outbound)
         finally:
             await outbound.close()
-
-
-def rules(ended: CrawlEnded) -> list[str]:
-    return [odd.rule for odd in ended.oddities]
 
 
 async def test_a_list_of_several_pages_is_read_to_its_end_and_served(world: World) -> None:
@@ -456,132 +349,6 @@ async def test_when_the_total_falls_what_moved_ahead_is_read_all_the_same(world:
     assert len(await world.ids("tariffs")) == 30
 
 
-LINKS: Mapping[str, Any] = {
-    "none": (lambda url, here: None, True, "missing_link"),
-    "broken": (lambda url, here: "next page please", True, "broken_link"),
-    "relative": (lambda url, here: f"<{url[url.index('/ocpi') :]}>; rel=next", True, "relative_link"),
-    "self": (lambda url, here: f'<{here}>; rel="next"', False, "circular_link"),
-    "foreign": (lambda url, here: '<http://127.0.0.1:9/steal?offset=2>; rel="next"', False, "foreign_link"),
-    "scheme": (lambda url, here: f'<{url.replace("http:", "https:")}>; rel="next"', False, "foreign_link"),
-}
-
-
-@pytest.mark.parametrize("name", LINKS)
-async def test_links_of_every_sort(world: World, name: str) -> None:
-    links, complete, rule = LINKS[name]
-    world.sender.lists["tariffs"] = [tariff(number) for number in range(6)]
-    world.sender.links = links
-    world.limit = 2
-    ended = await world.crawl()
-    assert (ended.complete, rules(ended)[0]) == (complete, rule)
-    assert len(await world.ids("tariffs")) == (6 if complete else 2)
-    assert (ended.watermark is None) is not complete
-
-
-RETRIED: Mapping[str, Fault] = {
-    "http_500": Fault(500, b"<html>oops</html>"),
-    "http_502": Fault(502),
-    "unreadable": Fault(200, b'{"data":[{"id":"T1","currency":"EU'),
-    "html": Fault(200, b"<!doctype html><title>Login</title>"),
-    "empty": Fault(200, b""),
-    "status_code": Fault(200, b'{"status_code":3000,"status_message":"later","timestamp":"2026-09-21T14:13:20Z"}'),
-    "connection": Fault(hangs_up=True),
-}
-
-
-@pytest.mark.parametrize("name", RETRIED)
-async def test_what_may_pass_is_asked_for_again_and_flagged(world: World, name: str) -> None:
-    world.sender.lists["tariffs"] = [tariff(number) for number in range(4)]
-    world.limit = 2
-    # aiohttp itself asks once more where a connection ends.
-    world.sender.faults = dict.fromkeys(range(2, 6) if name == "connection" else (2, 3), RETRIED[name])
-    ended = await world.crawl()
-    rule = {"html": "unreadable", "empty": "unreadable"}.get(name, name)
-    assert (ended.complete, ended.pages, rules(ended)) == (True, 2, [rule, rule])
-    assert [odd.page for odd in ended.oddities] == [2, 2]
-    assert world.waited == [1.0, 2.0]
-    assert len(await world.ids("tariffs")) == 4
-
-
-@pytest.mark.parametrize("name", RETRIED)
-async def test_what_does_not_pass_ends_the_crawl_incomplete_with_what_was_read(world: World, name: str) -> None:
-    world.sender.lists["tariffs"] = [tariff(number) for number in range(4)]
-    world.limit = 2
-    world.sender.faults = dict.fromkeys(range(2, 9), RETRIED[name])
-    ended = await world.crawl()
-    assert (ended.complete, ended.watermark, ended.pages, rules(ended)[-1]) == (False, None, 1, "gave_up")
-    assert len(world.sender.asked) == (7 if name == "connection" else 4)
-    assert await world.ids("tariffs") == ["T0", "T1"]
-    (row,) = await world.analytics("crawls")
-    assert (row["status"], row["objects"]) == ("incomplete", 2)
-
-
-async def test_429_is_waited_out_as_long_as_the_partner_asks(world: World) -> None:
-    world.sender.lists["tariffs"] = [tariff(1)]
-    world.sender.faults = {1: Fault(429, headers={"retry-after": "7"}), 2: Fault(503, headers={"retry-after": "11"})}
-    ended = await world.crawl()
-    assert (ended.complete, world.waited, rules(ended)) == (True, [7.0, 11.0], ["rate_limited", "http_503"])
-
-
-async def test_a_partner_that_asks_to_wait_for_a_day_is_left_alone(world: World) -> None:
-    world.sender.lists["tariffs"] = [tariff(1)]
-    world.sender.faults = {1: Fault(429, headers={"retry-after": "86400"})}
-    ended = await world.crawl()
-    assert (ended.complete, world.waited, rules(ended), len(world.sender.asked)) == (False, [], ["rate_limited", "gave_up"], 1)
-
-
-@pytest.mark.parametrize(("fault", "rule"), [
-    (Fault(401), "unauthorized"),
-    (Fault(404), "http_404"),
-    (Fault(200, b'{"status_code":2001,"timestamp":"2026-09-21T14:13:20Z"}'), "status_code"),
-    (Fault(302, headers={"location": "http://127.0.0.1:9/"}), "redirect"),
-])  # fmt: skip
-async def test_what_will_not_pass_ends_the_crawl_at_once(world: World, fault: Fault, rule: str) -> None:
-    world.sender.always = fault
-    ended = await world.crawl()
-    assert (ended.complete, ended.pages, rules(ended), len(world.sender.asked)) == (False, 0, [rule], 1)
-
-
-async def test_a_partner_that_says_nothing_or_too_much_is_given_up(world: World) -> None:
-    world.outbound = Outbound(world.home.clock, allow_private=True, timeout_s=0.05, body_bytes=10_000)
-    try:
-        world.sender.always = Fault(silent=True)
-        ended = await world.crawl()
-        assert (ended.complete, rules(ended)) == (False, ["timeout", "timeout", "timeout", "gave_up"])
-        world.sender.always = Fault(200, b"[" + b"1," * 10_000)
-        ended = await world.crawl()
-        assert (ended.complete, rules(ended)) == (False, ["too_large"])
-    finally:
-        await world.outbound.close()
-
-
-@pytest.mark.parametrize(("body", "rule"), [
-    (b'[%b]', "no_envelope"),
-    (b'{"data":{"tariffs":[%b]},"status_code":1000}', "list_in_object"),
-    (b'{"data":%b,"status_code":1000}', "single_object"),
-    (b'{"data":[%b],"status_code":"1000"}', "status_code_text"),
-    (b'{"data":[%b]}', "no_status_code"),
-])  # fmt: skip
-async def test_a_page_of_another_shape_is_read_and_flagged(world: World, body: bytes, rule: str) -> None:
-    world.sender.always = Fault(200, body % json.dumps(tariff(1)).encode())
-    ended = await world.crawl()
-    assert (ended.complete, ended.counts.appended, rules(ended)) == (True, 1, [rule])
-
-
-@pytest.mark.parametrize("body", [
-    b'{"message":"not found"}',
-    b'{"data":"none","status_code":1000}',
-    b'{"data":[{"id":"T1",}],"next":',
-    b"null",
-    b"[1, 2",
-    b"\xff\xfe",
-])  # fmt: skip
-async def test_what_is_no_page_at_all_is_not_taken_for_the_end_of_a_list(world: World, body: bytes) -> None:
-    world.sender.always = Fault(200, body)
-    ended = await world.crawl()
-    assert (ended.complete, rules(ended)) == (False, ["unreadable", "unreadable", "unreadable", "gave_up"])
-
-
 async def test_a_crawl_goes_on_behind_its_last_page_after_its_process_ended(world: World) -> None:
     world.sender.lists["tariffs"] = [tariff(number) for number in range(7)]
     await world.home.put("tariffs/NL/TNM/T99", tariff(99))
@@ -660,6 +427,22 @@ async def test_what_2_0_lists_is_as_old_as_the_request_and_says_nothing_new_twic
     assert (await world.listed("tariffs"))[0]["currency"] == "SEK"
 
 
+async def test_what_was_refused_can_be_replayed_as_its_partners(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(2, country_code="BE", party_id="NEW")]
+    assert (await world.crawl()).counts.refused == 1
+    (bad,) = await world.rejected()
+    home = world.home
+    replay = Replay(log=home.log, push=home.pusher, registry=home.registry, dialects=home.dialects, clock=home.clock)
+    assert (await replay.replay(bad)).outcome == "refused"
+    await home.registry.remove("cpo")
+    with pytest.raises(NotReplayable, match="partner cpo is gone"):
+        await replay.replay(bad)
+    await home.registry.add("cpo", party_roles(["NL*TNM"], ["CPO"]), token="cpo", allowed=["BE*NEW"])
+    assert (await replay.replay(bad)).outcome == "created"
+    (event,) = await world.events(TARIFFS)
+    assert (event.origin, event.connection, event.party) == ("pull", "cpo", "BE*NEW")
+
+
 def test_a_get_is_routed_to_the_owner_and_to_a_hub_for_all_behind_it() -> None:
     own = party_roles(["ZZ*RML"], ["CPO", "EMSP"])
     partner = party_roles(["NL*TNM"], ["EMSP"]) + party_roles(["NL*CPO"], ["CPO"])
@@ -673,12 +456,3 @@ def test_a_get_is_routed_to_the_owner_and_to_a_hub_for_all_behind_it() -> None:
     assert routing(Module.TOKENS, "2.2.1", partner, own)["ocpi-to-party-id"] == "TNM"
     assert routing(Module.TOKENS, "2.2.1", party_roles(["NL*HUB"], ["HUB"]), own)["ocpi-to-party-id"] == "HUB"
     assert routing(Module.TARIFFS, "2.1.1", partner, own) == {}
-
-
-async def test_oddities_name_the_page_and_say_a_sentence(world: World) -> None:
-    world.sender.lists["tariffs"] = [tariff(1), tariff(2)]
-    world.limit = 1
-    world.sender.links = lambda url, here: None
-    ended = await world.crawl()
-    assert ended.oddities == (Oddity(1, "missing_link", "there is no Link, but 1 of 2 objects were read"),)
-    assert "partner-token" not in repr(ended) + repr(world.target(Module.TARIFFS))

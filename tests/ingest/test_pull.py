@@ -315,6 +315,26 @@ async def test_with_the_policy_silent_a_list_is_crawled_only_where_nothing_was_p
     assert [place.module for place, _ in world.pull._due()] == [Module.TARIFFS]
 
 
+async def test_a_crawl_of_a_partner_that_is_gone_ends(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    world.sender.faults = {1: Fault(silent=True)}
+    first = asyncio.ensure_future(world.pull.now("tnm"))
+    async with asyncio.timeout(60):
+        while not await world.runs("run"):
+            await world.home.fold()
+            await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await world.home.registry.remove("tnm")
+    outbound = Outbound(world.home.clock, allow_private=True)
+    other = World(world.home, world.sender, outbound)
+    await other.pull._learn()
+    await world.home.fold()
+    assert await world.runs("status, rules") == [(b"incomplete", [b"gone"])]
+    await outbound.close()
+
+
 @pytest.mark.point(40)
 async def test_a_location_whose_patch_was_refused_as_unknown_is_asked_for(world: World) -> None:
     """A failed push is not retried, the receiver recovers by GET. Source: OCPI 2.2.1 transport_and_format, offline behaviour."""
