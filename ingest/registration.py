@@ -77,7 +77,9 @@ class Registration:
             raise PartnerConflict(f"partner {name} is registered already; see roamlog partner rotate", "name")
         peer = await self._discovered(url, token, None, version)
         as_role = given or (known.roles[0].role if known is not None else role_of(peer.modules))
-        ours, hashes = await self._registry.offer(name, (as_role,))
+        # Since 2.2 its credentials tell, and until then it is shown all that anybody is offered.
+        shown = () if given is None and peer.version not in OLDER else (as_role,)
+        ours, hashes = await self._registry.offer(name, shown)
         try:
             theirs = await self._exchange("POST", peer, token, ours, as_role)
             event = PartnerRegistered(name, "us", hashes[0], self._terms(name, peer, theirs, hashes), may)
@@ -100,12 +102,9 @@ class Registration:
             terms = self._terms(name, peer, theirs, hashes)
             await self._agree(PartnerUpdated(name, "us", before.token_hash, terms), peer, theirs)
         except NotRegistered as fault:
-            # Where the answer was lost the partner may have taken the new token, and pushes with it.
+            # Only where the partner refused it is sure that it has not taken the new token and pushes with it.
             if fault.is_refused:
                 await self._registry.say(PartnerWithdrawn(name, hashes[0]), "")
-            raise
-        except PartnerConflict:
-            await self._registry.say(PartnerWithdrawn(name, hashes[0]), "")
             raise
         return self._connection(name)
 

@@ -84,6 +84,17 @@ async def test_after_that_the_cpo_pushes_and_the_emsp_sees_who_it_is(version: st
         assert (await msp.ask("GET", "versions", cpo.outbound_token("msp"))).code == 1000
 
 
+@pytest.mark.parametrize("version", LATER)
+@pytest.mark.parametrize("starts", ["cpo", "msp"])
+async def test_who_comes_without_a_word_of_its_role_reads_all_endpoints_that_it_will_need(version: str, starts: str) -> None:
+    async with pair(version) as (cpo, msp):
+        here, there, name = (cpo, msp, "msp") if starts == "cpo" else (msp, cpo, "cpo")
+        await here.registration.register(name, there.versions_url, await invited(there, "cpo" if starts == "cpo" else "msp"))
+        for one, peer, called in ((cpo, msp, "msp"), (msp, cpo, "cpo")):
+            kept = {(end.identifier, "SENDER" if not end.role else end.role, end.url) for end in one.partner(called).endpoints}
+            assert kept >= await offered(peer, version, one.outbound_token(called))
+
+
 @older
 @pytest.mark.parametrize(("modules", "role"), [(["locations", "commands"], "CPO"), (["locations", "tokens"], "EMSP")])
 async def test_before_2_2_a_partner_that_nobody_named_a_role_for_has_the_one_that_its_endpoints_tell(
