@@ -27,6 +27,7 @@ from schemas.ocpi.interface import interface, side_of
 from schemas.party import PartyRole
 from schemas.types import Instant, Module
 from streams.crawled import Crawled, Unfinished
+from streams.metrics import Metrics
 from streams.ports import Clock, LogUnavailable, StoreUnavailable
 
 WEEK_US: Final = 7 * 24 * 3600 * 1_000_000
@@ -121,6 +122,7 @@ class Pull:
         at_once: int,
         heard: Mapping[tuple[str, Module], Instant] | None,
         neighbours: Neighbours,
+        metrics: Metrics | None = None,
         look_s: float = LOOK_S,
     ) -> None:
         """`heard` says when each partner pushed last, None sends to the tables; `neighbours` reads whom hubs have behind them.
@@ -142,6 +144,7 @@ class Pull:
         self._neighbours = neighbours
         self._hubs_read: dict[str, float] = {}
         self._look_s = look_s
+        self._metrics = metrics or Metrics()
         self._began = clock.now()
         self._last: dict[_List, Last] = {}
         self._unfinished: dict[_List, Unfinished] = {}
@@ -356,6 +359,11 @@ class Pull:
         return await self._crawler.resume(target, broken.run, broken.offset, parties=parties, told=told)
 
     def _note(self, place: _List, ended: CrawlEnded) -> None:
+        module = place.module.value
+        self._metrics.count("roamlog_crawls_total", module, "complete" if ended.complete else "incomplete")
+        for outcome in ("appended", "unchanged", "older", "refused", "drifted"):
+            self._metrics.count("roamlog_pulled_objects_total", module, outcome, by=getattr(ended.counts, outcome))
+        self._metrics.count("roamlog_pulled_objects_total", module, "vanished", by=ended.vanished)
         before = self._last.get(place, Last())
         watermark = before.watermark if ended.watermark is None else max(before.watermark or 0, ended.watermark)
         whole = ended.complete and ended.reach == "full"

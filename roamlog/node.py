@@ -160,7 +160,7 @@ class Node:
                 patch_wait_s=self.settings.patch_wait_s,
             )
             pages = pages_of(self.settings, self.clock)
-            pull = pull_of(self, store, runtime.progress, lookup, pages, push.heard)
+            pull = pull_of(self, store, runtime.progress, lookup, pages, push.heard, self.metrics)
             push.missed = pull.missed
             self._tables = Tables(store, runtime, lookup, push, pull, self.log)
             try:

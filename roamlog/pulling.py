@@ -15,6 +15,7 @@ from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
 from schemas.types import Instant, Module
 from streams.crawled import Crawled
+from streams.metrics import Metrics
 from streams.ports import Clock, EventLog, Positions, TableStore
 from streams.standing import Standing
 
@@ -53,6 +54,7 @@ def pull_of(  # noqa: PLR0917
     lookup: DocumentLookup,
     pages: Outbound,
     heard: Mapping[tuple[str, Module], Instant] | None = None,
+    metrics: Metrics | None = None,
 ) -> Pull:
     """Return what crawls. `heard` says when each partner pushed last; without it the tables are asked."""
     standing = Standing(store)
@@ -78,5 +80,6 @@ def pull_of(  # noqa: PLR0917
         every_s=house.settings.pull_every_s,
         at_once=house.settings.pull_at_once,
         heard=heard,
+        metrics=metrics,
         neighbours=Neighbours(registry=house.registry, caller=pages, dialects=house.dialects, clock=house.clock),
     )

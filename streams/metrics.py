@@ -58,6 +58,15 @@ CATALOGUE: Final[dict[str, Metric]] = {
     "roamlog_push_lookups_total": Metric(
         "counter", "Keys read from the tables because this process did not know them, by the module.", ("module",)
     ),
+    "roamlog_crawls_total": Metric(
+        "counter", "Crawls of partners' lists that ended; outcome is complete or incomplete.", ("module", "outcome")
+    ),
+    "roamlog_pulled_objects_total": Metric(
+        "counter",
+        "Objects of partners' lists by what came of them: appended, unchanged, older or refused; those of the appended that had "
+        "drifted, and what a whole list no longer had (vanished).",
+        ("module", "outcome"),
+    ),
     "roamlog_folded_records_total": Metric("counter", "Records that this worker has folded into the tables.", ("topic",)),
     "roamlog_lag_records": Metric(
         "gauge", "Records of this worker's partitions that the projection furthest behind has not folded.", ("topic",)

@@ -93,6 +93,7 @@ class World:
             every_s=3600.0,
             at_once=4,
             heard=self.heard,
+            metrics=home.metrics,
             neighbours=Neighbours(
                 registry=home.registry,
                 caller=outbound,
@@ -164,6 +165,12 @@ async def test_what_a_partner_offers_as_a_sender_is_crawled_and_nothing_else(wor
         (Module.LOCATIONS, True, 1),
         (Module.TARIFFS, True, 1),
     ]
+    counted = world.home.metrics.values("roamlog_pulled_objects_total")
+    assert (counted["tariffs", "appended"], counted["tariffs", "drifted"]) == (1, 0)
+    assert world.home.metrics.values("roamlog_crawls_total") == {
+        ("locations", "complete"): 1,
+        ("tariffs", "complete"): 1,
+    }
     first = world.sender.asked[0].headers
     assert (first["ocpi-to-country-code"], first["ocpi-to-party-id"]) == ("SE", "TNM")
     assert (first["ocpi-from-party-id"], len(first["x-request-id"]), len(first["x-correlation-id"])) == ("RML", 36, 36)
