@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -30,14 +30,11 @@ from schemas.party import (
     PartnerInvited,
     PartnerOffered,
     PartnerPullSet,
-    PartnerRegistered,
     PartnerRemoved,
-    PartnerUnregistered,
-    PartnerUpdated,
-    PartnerWithdrawn,
     PartyRole,
     PullPolicy,
     Role,
+    Said,
     partner_event_of,
 )
 from schemas.types import party_of
@@ -60,20 +57,6 @@ _PARTY: Final = re.compile(r"([A-Za-z]{2})\*([A-Za-z0-9]{1,3})")
 _VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+){1,2}")
 _LANE: Final = TopicPartition(PARTNERS, 0)
 _CACHED: Final = 4096
-
-
-Said: TypeAlias = (
-    PartnerAdded
-    | PartnerRemoved
-    | PartnerInvited
-    | PartnerOffered
-    | PartnerWithdrawn
-    | PartnerRegistered
-    | PartnerUpdated
-    | PartnerUnregistered
-    | PartnerPullSet
-)
-"""What is said of a partner by name."""
 
 
 class Bearer(Struct, frozen=True):

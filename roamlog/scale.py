@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 
@@ -304,21 +304,13 @@ async def _pull(settings: Scale, listener: socket.socket, started: Callable[[Sta
         await _listening(front, listener, settings.host, settings.health_port)
         thrifty()
         started(Started("pull", url_of(listener)))
-        async with asyncio.TaskGroup() as tasks:
-            beside = [
-                tasks.create_task(shared.registry.follow(), name="partners"),
-                tasks.create_task(shared.following.run(), name="positions"),
-                tasks.create_task(lease.run(), name="lease"),
-                tasks.create_task(while_held(lease, crawl), name="pull"),
-                tasks.create_task(expire(front, settings.request_s), name="slow requests"),
-            ]
-            serving = tasks.create_task(front.main_loop(), name="server")
-            try:
-                await stop.wait()
-            finally:
-                for task in beside:
-                    task.cancel()
-                await _shut(front, serving)
+        works = {
+            "partners": shared.registry.follow(),
+            "positions": shared.following.run(),
+            "lease": lease.run(),
+            "pull": while_held(lease, crawl),
+        }
+        await _work(stop, front, settings, works)
 
 
 async def _http(settings: Scale, part: Part, listener: socket.socket, started: Callable[[Started], None]) -> None:
@@ -333,19 +325,7 @@ async def _http(settings: Scale, part: Part, listener: socket.socket, started: C
         await _listening(front, listener, settings.host, settings.port)
         thrifty()
         started(Started(part, url))
-        async with asyncio.TaskGroup() as tasks:
-            beside = [
-                tasks.create_task(shared.registry.follow(), name="partners"),
-                tasks.create_task(shared.following.run(), name="positions"),
-                tasks.create_task(expire(front, settings.request_s), name="slow requests"),
-            ]
-            serving = tasks.create_task(front.main_loop(), name="server")
-            try:
-                await stop.wait()
-            finally:
-                await _shut(front, serving)
-                for task in beside:
-                    task.cancel()
+        await _work(stop, front, settings, {"partners": shared.registry.follow(), "positions": shared.following.run()})
 
 
 async def _streams(settings: Scale, listener: socket.socket, started: Callable[[Started], None]) -> None:
@@ -373,24 +353,37 @@ async def _streams(settings: Scale, listener: socket.socket, started: Callable[[
         await _listening(front, listener, settings.host, settings.health_port)
         thrifty()
         started(Started("streams", url_of(listener)))
-        async with asyncio.TaskGroup() as tasks:
-            folding = tasks.create_task(one.run(stop), name="worker")
-            beside = [
-                tasks.create_task(shared.following.run(), name="positions"),
-                tasks.create_task(lease.run(), name="lease"),
-                tasks.create_task(while_held(lease, links), name="links"),
-                tasks.create_task(ready.measure(metrics), name="lag"),
-                tasks.create_task(expire(front, settings.request_s), name="slow requests"),
-            ]
-            serving = tasks.create_task(front.main_loop(), name="server")
-            try:
-                await stop.wait()
-            finally:
-                for task in beside:
-                    task.cancel()
-                await asyncio.wait({folding}, timeout=STOPS_WITHIN_S)
-                folding.cancel()  # it waits for a store that is away; what it had not finished another does again
-                await _shut(front, serving)
+        works = {
+            "positions": shared.following.run(),
+            "lease": lease.run(),
+            "links": while_held(lease, links),
+            "lag": ready.measure(metrics),
+        }
+        await _work(stop, front, settings, works, one.run(stop))
+
+
+async def _work(
+    stop: asyncio.Event,
+    front: HttpServer,
+    settings: Scale,
+    works: Mapping[str, Coroutine[Any, Any, None]],
+    folding: Coroutine[Any, Any, None] | None = None,
+) -> None:
+    """Answer HTTP, and do what runs for ever beside it, until asked to stop; then nothing that was begun is left half done."""
+    async with asyncio.TaskGroup() as tasks:
+        last = [] if folding is None else [tasks.create_task(folding, name="worker")]
+        beside = [tasks.create_task(work, name=name) for name, work in works.items()]
+        beside.append(tasks.create_task(expire(front, settings.request_s), name="slow requests"))
+        serving = tasks.create_task(front.main_loop(), name="server")
+        try:
+            await stop.wait()
+        finally:
+            await _shut(front, serving)
+            for task in beside:
+                task.cancel()
+            for task in last:
+                await asyncio.wait({task}, timeout=STOPS_WITHIN_S)
+                task.cancel()  # it waits for a store that is away; what it had not finished another does again
 
 
 @contextlib.asynccontextmanager

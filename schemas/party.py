@@ -207,7 +207,7 @@ class Client(Struct, frozen=True):
         return party_of(self.country_code, self.party_id)
 
 
-PartnerEvent: TypeAlias = (
+Said: TypeAlias = (
     PartnerAdded
     | PartnerRemoved
     | PartnerInvited
@@ -217,8 +217,10 @@ PartnerEvent: TypeAlias = (
     | PartnerUpdated
     | PartnerUnregistered
     | PartnerPullSet
-    | ClientReplaced
 )
+"""What is said of a partner by name."""
+
+PartnerEvent: TypeAlias = Said | ClientReplaced
 
 _KINDS: Final = get_args(PartnerEvent)
 

@@ -1,11 +1,12 @@
 """The tables of docs/reference.md say what the code offers: `python tests/test_reference.py` writes them anew."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import typer.main
+from away import NoStore
 from fastapi import FastAPI
 
 from api import docs
@@ -17,30 +18,11 @@ from streams.catalogue import projections
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
 from streams.metrics import CATALOGUE, Metrics
-from streams.ports import StoreUnavailable
 from streams.progress import Progress
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 VERSION = re.compile(r"\b2(\.\d+)+")
 Row = tuple[str, ...]
-
-
-class NoStore:
-    """A table store that is away: routes are listed, none is asked."""
-
-    async def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        raise StoreUnavailable
-
-    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str = "") -> None:
-        raise StoreUnavailable
-
-    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
-        raise StoreUnavailable
-
-    async def query_bytes(self, sql: str, fmt: str, parameters: Mapping[str, object] | None = None) -> bytes:
-        raise StoreUnavailable
-
-    async def close(self) -> None: ...
 
 
 async def _nobody(authorization: bytes) -> None: ...

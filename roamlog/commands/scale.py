@@ -1,8 +1,10 @@
 """`roamlog prepare`, `ingest`, `api`, `streams` and `doctor`: the processes of a large house."""
 
 import asyncio
+import json
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from roamlog import settings
 from roamlog.commands.output import print_json, print_table, say, say_log
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
 def prepare(as_json: bool) -> None:
     """Make topics, database and tables that are missing."""
-    chosen = settings.read_scale()
-    say_log(chosen.log_level)
+    chosen = _read()
     from roamlog import scale
 
     made = asyncio.run(scale.prepare(chosen))
@@ -38,34 +39,20 @@ def api(host: str | None, port: int | None, as_json: bool) -> None:
 
 def streams(as_json: bool) -> None:
     """Fold until the process is asked to stop."""
-    chosen = settings.read_scale()
-    say_log(chosen.log_level)
+    chosen = _read()
     from roamlog import scale
 
-    def started(at: "Started") -> None:
-        if as_json:
-            _say_json(at)
-            return
-        say(f"roamlog streams folds what {chosen.kafka} has, as one of {chosen.kafka_group}; {at.url}/ready tells how far")
-
-    scale.run_streams(chosen, started)
-    logging.getLogger("roamlog").info("stopped")
+    said = f"roamlog streams folds what {chosen.kafka} has, as one of {chosen.kafka_group}; {{url}}/ready tells how far"
+    _runs(lambda started: scale.run_streams(chosen, started), said, as_json)
 
 
 def pull(as_json: bool) -> None:
     """Crawl partners' lists by schedule until the process is asked to stop."""
-    chosen = settings.read_scale()
-    say_log(chosen.log_level)
+    chosen = _read()
     from roamlog import scale
 
-    def started(at: "Started") -> None:
-        if as_json:
-            _say_json(at)
-            return
-        say(f"roamlog pull crawls what partners offer, when it is its turn; {at.url}/metrics tells whether it is")
-
-    scale.run_pull(chosen, started)
-    logging.getLogger("roamlog").info("stopped")
+    said = "roamlog pull crawls what partners offer, when it is its turn; {url}/metrics tells whether it is"
+    _runs(lambda started: scale.run_pull(chosen, started), said, as_json)
 
 
 def doctor(as_json: bool) -> None:
@@ -84,22 +71,25 @@ def doctor(as_json: bool) -> None:
         raise Failure(f"amiss: {', '.join(amiss)}")
 
 
-def _http(part: str, host: str | None, port: int | None, as_json: bool) -> None:
-    chosen = settings.read_scale(host=host, port=port)
-    say_log(chosen.log_level)
+def _http(part: Literal["ingest", "api"], host: str | None, port: int | None, as_json: bool) -> None:
+    chosen = _read(host=host, port=port)
     from roamlog import scale
 
+    _runs(lambda started: scale.run_http(chosen, part, started), f"roamlog {part} answers at {{url}}/ocpi/versions", as_json)
+
+
+def _read(**options: object) -> settings.Scale:
+    """Return the settings, once they say how much is logged."""
+    chosen = settings.read_scale(**options)
+    say_log(chosen.log_level)
+    return chosen
+
+
+def _runs(run: Callable[[Callable[["Started"], None]], None], said: str, as_json: bool) -> None:
+    """Run a process to its end; once it is there, say so."""
+
     def started(at: "Started") -> None:
-        if as_json:
-            _say_json(at)
-            return
-        say(f"roamlog {at.part} answers at {at.url}/ocpi/versions")
+        say(json.dumps({"part": at.part, "url": at.url}) if as_json else said.format(url=at.url))
 
-    scale.run_http(chosen, "ingest" if part == "ingest" else "api", started)
+    run(started)
     logging.getLogger("roamlog").info("stopped")
-
-
-def _say_json(at: "Started") -> None:
-    import msgspec
-
-    say(msgspec.json.encode({"part": at.part, "url": at.url}).decode())

@@ -4,9 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiohttp
+from away import NoStore
+from outlet import Reply
 from receiver import NOW, Tables
 
 from api.lookup import DocumentLookup
@@ -29,50 +31,12 @@ from schemas.rejected import Rejected
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
 from streams.metrics import Metrics
-from streams.ports import EventLog, StoreUnavailable, TopicPartition
+from streams.ports import EventLog, TopicPartition
 from streams.progress import Progress
 from streams.topics import PARTNERS, REJECTED
 
 DIALECTS: Final = discover()
 VERSIONS: Final = tuple(DIALECTS)
-
-
-class Reply(NamedTuple):
-    """An HTTP answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> int:
-        return int(self.json["status_code"])
-
-    @property
-    def data(self) -> Any:
-        return self.json["data"]
-
-
-class NoStore:
-    """A table store that is away: who registers needs no table."""
-
-    async def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        raise StoreUnavailable
-
-    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str = "") -> None:
-        raise StoreUnavailable
-
-    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
-        raise StoreUnavailable
-
-    async def query_bytes(self, sql: str, fmt: str, parameters: Mapping[str, object] | None = None) -> bytes:
-        raise StoreUnavailable
-
-    async def close(self) -> None: ...
 
 
 class Platform:
