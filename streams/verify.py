@@ -24,9 +24,7 @@ class Difference(Struct, frozen=True):
 
 async def ends_of(log: EventLog, topics: Sequence[str]) -> dict[TopicPartition, int]:
     """Return the end offset of every partition of the topics."""
-    return {
-        TopicPartition(topic, partition): end for topic in topics for partition, end in (await log.end(topic)).items()
-    }
+    return {TopicPartition(topic, partition): end for topic in topics for partition, end in (await log.end(topic)).items()}
 
 
 async def compare(
