@@ -113,7 +113,10 @@ class Intake:
         lookup: ContractLookup,
         existence: Existence,
         clock: Clock,
+        folded_within_s: float = FOLDED_WITHIN_S,
     ) -> None:
+        """`folded_within_s` is how long the tables are waited for before a list is compared with them."""
+        self._folded_within_s = folded_within_s
         self._log = log
         self._dialects = dialects
         self._standing = standing
@@ -186,7 +189,7 @@ class Intake:
         if at + within_s >= now:
             return settled
         waits = [
-            self._positions.reached(module.value, Position(TOPIC[module], partition, end - 1), FOLDED_WITHIN_S)
+            self._positions.reached(module.value, Position(TOPIC[module], partition, end - 1), self._folded_within_s)
             for partition, end in (await self._log.end(TOPIC[module])).items()
             if end
         ]

@@ -73,6 +73,7 @@ class World:
             lookup=DocumentLookup(home.store),
             existence=Existence(),
             clock=home.clock,
+            folded_within_s=0.05,
         )
         crawler = Crawler(
             log=home.log,

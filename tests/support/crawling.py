@@ -62,6 +62,7 @@ class World:
             lookup=DocumentLookup(self.home.store),
             existence=Existence(),
             clock=self.home.clock,
+            folded_within_s=0.05,
         )
 
     def crawler(self) -> Crawler:
