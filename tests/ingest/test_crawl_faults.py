@@ -156,12 +156,19 @@ async def test_what_will_not_pass_ends_the_crawl_at_once(world: Own, fault: Faul
     assert (ended.complete, ended.pages, rules(ended), len(world.sender.asked)) == (False, 0, [rule], 1)
 
 
-async def test_a_partner_that_says_nothing_or_too_much_is_given_up(world: Own) -> None:
-    world.outbound = Outbound(world.home.clock, allow_private=True, timeout_s=0.05, body_bytes=10_000)
+async def test_a_partner_that_says_nothing_is_given_up(world: Own) -> None:
+    world.outbound = Outbound(world.home.clock, allow_private=True, timeout_s=0.05)
     try:
         world.sender.always = Fault(silent=True)
         ended = await world.own()
         assert (ended.complete, rules(ended)) == (False, ["timeout", "timeout", "timeout", "gave_up"])
+    finally:
+        await world.outbound.close()
+
+
+async def test_a_partner_that_says_too_much_is_not_heard_out(world: Own) -> None:
+    world.outbound = Outbound(world.home.clock, allow_private=True, body_bytes=10_000)
+    try:
         world.sender.always = Fault(200, b"[" + b"1," * 10_000)
         ended = await world.own()
         assert (ended.complete, rules(ended)) == (False, ["too_large"])
