@@ -68,7 +68,7 @@ def reader_of(name: str, roles: Sequence[PartyRole], parties: Collection[str] = 
 
 def guest_of(name: str, roles: Sequence[Role]) -> Reader:
     """Return who is about to register: it may read what is offered to these roles, to all where none is known, but no object."""
-    return Reader(name, (), (), frozenset(roles or _ANY), roles[0] if roles else None)
+    return Reader(name, (), (), frozenset(roles or _ANY), roles[0] if len(roles) == 1 else None)
 
 
 _ANY: Final[tuple[Role, ...]] = ("CPO", "EMSP", "HUB")

@@ -181,7 +181,7 @@ class Credentials:
         if before is not None:
             return before.roles[0].role
         named = bearer.invitation.roles if bearer.invitation is not None else ()
-        return named[0] if named else None
+        return named[0] if len(named) == 1 else None
 
     def _own(self, request: CredentialsRequest, token: str) -> Answer:
         connection = self._registry.get(request.bearer.name)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from counterpart import TOKEN, counterpart, ocpi
-from platforms import VERSIONS, Platform, Reply, platform
+from outlet import Reply
+from platforms import VERSIONS, Platform, platform
 from receiver import session
 
 from ingest.errors import InvalidPartner, NotRegistered, PartnerConflict
@@ -97,12 +98,13 @@ async def test_who_comes_without_a_word_of_its_role_reads_all_endpoints_that_it_
 
 @older
 @pytest.mark.parametrize(("modules", "role"), [(["locations", "commands"], "CPO"), (["locations", "tokens"], "EMSP")])
-async def test_before_2_2_a_partner_that_nobody_named_a_role_for_has_the_one_that_its_endpoints_tell(
-    version: str, modules: list[str], role: str
+@pytest.mark.parametrize("named", [[], ["CPO", "EMSP"]])
+async def test_before_2_2_a_partner_that_nobody_named_one_role_for_has_the_one_that_its_endpoints_tell(
+    version: str, modules: list[str], role: str, named: list[str]
 ) -> None:
     async with platform() as home, counterpart() as partner:
         partner.version, partner.modules = version, [(module, "") for module in modules]
-        token = await invited(home, "tnm")
+        token = await invited(home, "tnm", roles=named)
         before = await offered(home, version, token)
         assert {url.split("/")[-2] for name, _, url in before if name != "credentials"} == {"either"}
         answer = await home.ask("POST", f"{version}/credentials", token, partner.credentials())
