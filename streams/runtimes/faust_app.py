@@ -19,12 +19,13 @@ from typing import Any, Final
 
 import faust
 import yarl
+from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from msgspec import Struct
 
-from streams.logs.kafka import Cluster, KafkaLog
-from streams.ports import Entry, Position, Record, TopicPartition
+from streams.logs.kafka import Cluster, KafkaLog, unreachable
+from streams.ports import Entry, LogUnavailable, Position, Record, TopicPartition
 
 POLL_RECORDS: Final = 2_000
 BUFFERED: Final = 4
@@ -252,6 +253,7 @@ class Group:
         self._changes = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._prefix = cluster.prefix
+        self._cluster = cluster
         self._app = _app(cluster, name)
         for topic in topics:
             self._listen(cluster.prefix + topic)
@@ -264,7 +266,10 @@ class Group:
     async def start(self) -> None:
         """Join the group; returns once the consumer runs. Raises LogUnavailable."""
         self._app.finalize()
-        await self._app.start()
+        try:
+            await self._app.start()
+        except (KafkaError, TimeoutError) as fault:
+            raise LogUnavailable(unreachable(self._cluster, fault)) from fault
         self._consumer.changed = self._on_change
         assigned = self._consumer.assignment()
         if assigned:
@@ -285,9 +290,9 @@ class Group:
 
     @property
     def failed(self) -> BaseException | None:
-        """What ended Faust's own services, None while they run."""
+        """What ended Faust's own services, LogUnavailable where that was the brokers; None while they run."""
         reason: BaseException | None = self._app.crash_reason
-        return reason
+        return LogUnavailable(unreachable(self._cluster, reason)) if isinstance(reason, KafkaError) else reason
 
     @property
     def _consumer(self) -> Batches:

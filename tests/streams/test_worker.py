@@ -1,6 +1,8 @@
 """Workers of a group over a real broker: what Faust is relied on for, and that nothing is lost or folded to something else."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -195,6 +197,29 @@ async def test_several_topics_are_delivered_apart(cluster: Cluster, log: KafkaLo
 def test_more_than_one_at_a_time_is_refused(cluster: Cluster) -> None:
     with pytest.raises(ValueError, match="concurrency 1; run more workers instead"):
         Group(cluster, "g", (CHARGING,), Any, concurrency=2)  # type: ignore[arg-type]
+
+
+JOINING_NOBODY = """
+import asyncio
+from streams.logs.kafka import Cluster
+from streams.logs.memory import MemoryLog
+from streams.ports import LogUnavailable
+from streams.runtimes.faust_app import Deliveries, Group
+
+async def join() -> None:
+    try:
+        await Group(Cluster(servers="127.0.0.1:9"), "g", ("ocpi.charging",), Deliveries(MemoryLog(), "")).start()
+    except LogUnavailable as fault:
+        print(fault)
+
+asyncio.run(join())
+"""
+
+
+def test_a_group_whose_brokers_are_away_is_a_sentence() -> None:
+    # In a process of its own, which ends then: what Faust had begun to start it leaves behind.
+    done = subprocess.run([sys.executable, "-c", JOINING_NOBODY], capture_output=True, text=True, timeout=SOON_S, check=False)
+    assert done.stdout.startswith("the brokers at 127.0.0.1:9 cannot be used now: "), done.stderr
 
 
 async def test_few_batches_wait_in_memory(cluster: Cluster, log: KafkaLog) -> None:
