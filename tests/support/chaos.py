@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import random
-import re
 import shutil
 import signal
 import statistics
@@ -60,9 +59,6 @@ PROCESS_FAULTS: Final = (
     "a worker leaves",
 )
 CONNECTION_FAULTS: Final = ("cut kafka", "cut clickhouse", "delay kafka", "delay clickhouse")
-
-
-_defect: Final = re.compile(r"(?:\A|^(?!future: <Task finished .*aiokafka).*\n)Traceback \(most recent call last\)", re.MULTILINE)
 
 
 class Plan(Struct, frozen=True):
@@ -502,8 +498,8 @@ async def run(plan: Plan, folder: Path) -> dict[str, Any]:
     finally:
         await ground.end()
     everyone = [*ground.processes, *ground.retired]
-    # Of what a client of Kafka leaves behind in a task of its own asyncio tells on its own account.
-    defects = [f"{one.name} printed a traceback" for one in everyone if _defect.search(one.said())]
+    defects = [f"{one.name}: {line[:300]}" for one in everyone for line in one.said().splitlines() if "a defect of roamlog" in line]
+    tracebacks = sum(one.said().count("Traceback (most recent call last)") for one in everyone)
     stalls = sorted(chaos.stalls_s)
     statuses: Counter[str] = sum((pusher.statuses for pusher in pushers), Counter())
     return {
@@ -530,6 +526,7 @@ async def run(plan: Plan, folder: Path) -> dict[str, Any]:
         "fell": [sentence for one in everyone for sentence in one.fell],
         "bad_exits": chaos.codes,
         "defects": defects,
+        "tracebacks_of_libraries": tracebacks,
         "lost": len(verdict.lost),
         "wrong": len(wrong),
         "sentences": [*verdict.lost[:10], *wrong[:10]],
