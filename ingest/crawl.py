@@ -271,6 +271,8 @@ class Crawler:
                         taken = await self._intake.take(source, following.place.page, place.url, got.objects, got.sent_at)
                         counts, digested = taken.counts, taken.seen
                         seen.update(digests(digested))
+                        if taken.unnamed:  # what could not be read may be what seems to have vanished
+                            following = replace(following, place=replace(following.place, steady=False))
                     if following.act == "stop":
                         complete = following.complete
                         missing = await self._missing(run, following, counts, seen, parties, pending) if complete else []

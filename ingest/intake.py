@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
@@ -28,7 +29,7 @@ from schemas.events import Crawl, Envelope
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
 from schemas.ocpi.interface import interface
 from schemas.rejected import BODY_BYTES, Rejected
-from schemas.types import Finding, Instant, Module
+from schemas.types import Finding, Instant, Module, identity, party_of
 from streams.ports import Clock, Entry, EventLog, Position, Positions, RecordTooLarge
 from streams.relift import DRIFT
 from streams.standing import NEW, Judged, Key, Standing, Stood, judge
@@ -82,10 +83,14 @@ class Source(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True):
-    """What came of some objects; `seen` has the digests of their keys where the crawl is a full one."""
+    """What came of some objects; `seen` has the digests of their keys where the crawl is a full one, refused ones included.
+
+    `unnamed` counts those refused that do not even say which object they are.
+    """
 
     counts: Counts
     seen: bytes = b""
+    unnamed: int = 0
 
 
 class _Bad(Struct, frozen=True):
@@ -136,7 +141,7 @@ class Intake:
         Raises LogUnavailable or StoreUnavailable: some may be durable by then, and taking them again changes nothing.
         """
         settled = await self.settle(source.module, SETTLED_FOR_S)
-        counts, seen = Counts(), bytearray()
+        counts, seen, unnamed = Counts(), bytearray(), 0
         start = 0
         while start < len(objects):
             end, size = start, 0
@@ -148,8 +153,9 @@ class Intake:
                 taken = await self._batch(source, page, url, start, batch, sent_at, settled)
             counts = counts.plus(taken.counts)
             seen += taken.seen
+            unnamed += taken.unnamed
             start = end
-        return Taken(counts, bytes(seen))
+        return Taken(counts, bytes(seen), unnamed)
 
     async def vanished(self, source: Source, page: int, keys: Sequence[Key]) -> None:
         """Append that the list no longer has these objects; raises LogUnavailable."""
@@ -248,8 +254,11 @@ class Intake:
         while len(self._refused) > REFUSED_REMEMBERED:
             self._refused.popitem(last=False)
         counts = replace(counts, appended=len(new) - late, refused=len(bad) + late)
-        seen = b"".join([key_digest(one.key) for one in admitted]) if source.reach == "full" else b""
-        return Taken(counts, seen)
+        if source.reach != "full":
+            return Taken(counts)
+        named = [_named(source, one.body) for one in bad]
+        seen = b"".join([key_digest(key) for key in (*(one.key for one in admitted), *named) if key is not None])
+        return Taken(counts, seen, named.count(None))
 
     async def _append(self, source: Source, url: str, new: Sequence[Admitted], refused: Sequence[Rejected]) -> int:
         """Append events and rejections; return how many of the events are too long for the log, and are rejected instead."""
@@ -382,6 +391,32 @@ def _judge_all(  # noqa: PLR0917
             before[one.key] = one
         found.verdicts.append(verdict)
     return found
+
+
+class _Named(Struct, frozen=True):
+    country_code: str | None = None
+    party_id: str | None = None
+    id: str | None = None
+    uid: str | None = None
+    type: str | None = None
+
+
+_name: Final = msgspec.json.Decoder(_Named)
+
+
+def _named(source: Source, body: bytes) -> Key | None:
+    """Return which object a refused one is about: it is listed, however wrong it is. None where it does not say."""
+    try:
+        said = _name.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    named = (said.uid, said.type) if source.module is Module.TOKENS else (said.id,)
+    if None in named:
+        return None
+    owner = source.connection.owner
+    if said.country_code is not None and said.party_id is not None and interface(source.version).names_owner:
+        owner = party_of(said.country_code, said.party_id)
+    return (owner, *(identity(one) for one in named if one is not None))
 
 
 def _again(admitted: Admitted, run: str) -> bytes:

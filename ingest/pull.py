@@ -261,7 +261,7 @@ class Pull:
                 place = _List(one.run.started.connection, one.run.started.module)
                 if self._registry.get(place.name) is None:
                     await self._crawler.give_up(one.run, "gone", "the partner is connected no more")
-                else:
+                elif not self._locks.setdefault(place, asyncio.Lock()).locked():  # else it is under way here
                     self._unfinished[place] = one
             self._known = True
 
@@ -317,6 +317,7 @@ class Pull:
             _say.warning("the crawl of %s of %s goes on later: %s", place.module.value, place.name, fault)
         except Exception:
             _say.exception("the crawl of %s of %s met a defect", place.module.value, place.name)
+            self._known = False
             self._held[place] = asyncio.get_running_loop().time() + self._every_us / 1_000_000
         finally:
             self._busy.discard(place)

@@ -315,6 +315,17 @@ async def test_a_list_that_moves_while_it_is_read_says_nothing_of_what_vanished(
     assert "T99" in await world.ids("tariffs")
 
 
+async def test_what_is_listed_but_refused_has_not_vanished(world: World) -> None:
+    await world.home.put("tariffs/NL/TNM/T2", tariff(2))
+    world.sender.lists["tariffs"] = [tariff(1), tariff(2, elements="none")]
+    ended = await world.crawl()
+    assert (ended.complete, ended.counts.refused, ended.vanished) == (True, 1, 0)
+    assert await world.ids("tariffs") == ["T1", "T2"]
+    world.sender.raw[1] = b'{"id":"T2",,}'
+    ended = await world.crawl()
+    assert (ended.complete, ended.counts.refused, ended.vanished) == (True, 1, 0), "nobody can say which one that was"
+
+
 async def test_an_empty_list_is_taken_for_a_fault(world: World) -> None:
     await world.home.put("tariffs/NL/TNM/T1", tariff(1))
     world.sender.lists["tariffs"] = []
