@@ -46,8 +46,7 @@ __all__ = ["Bearer", "Connection", "Issued", "PartnerRegistry", "checked_name", 
 OFFER_US: Final = 3_600_000_000
 """For how long (microseconds) a partner may look at our versions with a token that we gave it and it has not taken."""
 
-SETTLED_S: Final = 0.5
-"""How long whoever presents a token that we have just given away waits for its registration to be folded."""
+SETTLED_S: Final = 2.0
 
 RESERVED: Final = frozenset({"linker", "load", "operator"})
 """Names of connections that no partner may have, because envelopes use them for the operator's own acts, and for ours."""
@@ -113,8 +112,12 @@ class PartnerRegistry:
     Whatever was added or removed here, or by another process on the same log, holds for the next request.
     """
 
-    def __init__(self, log: EventLog, pepper: bytes, clock: Clock, key: bytes = b"") -> None:
-        """`key` encrypts what partners give us; without one it hangs on the pepper."""
+    def __init__(self, log: EventLog, pepper: bytes, clock: Clock, key: bytes = b"", *, settled_s: float = SETTLED_S) -> None:
+        """`key` encrypts what partners give us; without one it hangs on the pepper.
+
+        `settled_s` is how long whoever presents a token that we have just given away waits for its registration to be folded.
+        """
+        self._settled_s = settled_s
         self._log = log
         self._pepper = pepper
         self._sealer = Sealer(pepper, key)
@@ -198,7 +201,7 @@ class PartnerRegistry:
     async def _settled(self, header: bytes) -> Meant | None:
         """Return what an offered token means once that is no offer any more, or has been one for a while longer."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + SETTLED_S
+        until = loop.time() + self._settled_s
         found = await self._meant(header)
         while found is not None and found.use == "offered" and (left := until - loop.time()) > 0:
             await self._read(wait_s=left)

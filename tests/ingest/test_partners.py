@@ -13,7 +13,7 @@ from ingest import auth
 from ingest.connections import Partners, fold
 from ingest.errors import InvalidPartner, InvalidToken, PartnerConflict, UnknownPartner
 from ingest.partners import PartnerRegistry, party_roles
-from schemas.party import PartnerAdded, PartnerRemoved, PartyRole
+from schemas.party import PartnerAdded, PartnerRegistered, PartnerRemoved, PartyRole, Terms
 from streams.clock import FixedClock
 from streams.logs.memory import MemoryLog
 from streams.ports import LogUnavailable
@@ -245,3 +245,23 @@ def test_the_fold_changes_nothing_that_it_was_given() -> None:
     assert list(before.connections) == ["tnm"]
     assert replace(fold(after, PartnerRemoved("slb"), NOW), clients={}) == replace(before, clients={})
     assert fold(before, PartnerRemoved("nobody"), NOW) == before
+
+
+async def test_a_token_that_we_offered_opens_no_module_before_it_is_taken() -> None:
+    partners = PartnerRegistry(MemoryLog(), b"pepper", FixedClock(NOW), settled_s=0.01)
+    token, hashes = await partners.offer("tnm", ["CPO"])
+    assert await partners.authenticate(header(token)) is None
+    bearer = await partners.bearer(header(token))
+    assert bearer is not None
+    assert (bearer.use, bearer.is_partner, bearer.token_hash) == ("offered", False, hashes[0])
+
+
+async def test_whoever_presents_an_offered_token_waits_for_its_registration() -> None:
+    log = MemoryLog()
+    one, other = registry(log), registry(log)
+    token, hashes = await one.offer("tnm", ["CPO"])
+    presented = asyncio.ensure_future(other.authenticate(header(token)))
+    await asyncio.sleep(0)
+    terms = Terms(TNM, "2.2.1", hashes, (), "https://tnm.example/versions", b"", "base64")
+    await one.say(PartnerRegistered("tnm", "us", hashes[0], terms), "NL*TNM")
+    assert await presented == one.get("tnm")

@@ -138,7 +138,7 @@ async def platform(
     *roles: str, versions: Sequence[str] = VERSIONS, log: MemoryLog | None = None, **options: Any
 ) -> AsyncIterator[Platform]:
     """Open a platform with these roles (`NL*TNM:CPO`) that speaks these versions."""
-    given = {"allow_private_partners": True, "partner_timeout_s": 5.0} | options
+    given = {"allow_private_partners": True, "partner_timeout_s": 60.0} | options
     with bound("127.0.0.1", 0) as listener:
         settings = Settings(roles=",".join(roles) or "ZZ*RML:CPO,ZZ*RML:EMSP", **given)
         made = Platform(url_of(listener), settings, log or MemoryLog(), FixedClock(NOW), versions)

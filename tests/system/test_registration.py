@@ -174,13 +174,12 @@ async def test_a_token_b_is_accepted_while_the_post_that_carried_it_is_open(vers
         assert posted.authorization == f"Token {presented('A', 'base64' if interface(version).encodes_token else 'raw')}"
 
 
-async def test_a_token_b_opens_the_modules_from_the_answer_to_the_post_on_and_not_before() -> None:
+async def test_a_token_b_opens_the_modules_from_the_answer_to_the_post_on() -> None:
     async with platform() as home, counterpart() as partner:
         pushes: list[asyncio.Task[Reply]] = []
 
         async def answer(asked: object) -> object:
             ours = partner.to("POST")[0].body["token"]
-            assert (await home.ask("PUT", "2.2.1/receiver/sessions/NL/TNM/S0", ours, session("S0"))).status == 401
             # It pushes while its answer is under way.
             pushes.append(asyncio.create_task(home.ask("PUT", "2.2.1/receiver/sessions/NL/TNM/S1", ours, session())))
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ SETTINGS: Final = {
     "ROAMLOG_ALLOW_PRIVATE_PARTNERS": "1",
     "ROAMLOG_ROLES": "NL*TNM:CPO",
     "ROAMLOG_LOG_LEVEL": "debug",
-    "ROAMLOG_PARTNER_TIMEOUT_S": "5",
+    "ROAMLOG_PARTNER_TIMEOUT_S": "60",
 }
 pytestmark = pytest.mark.system
 

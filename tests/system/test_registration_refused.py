@@ -27,7 +27,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home() -> AsyncIterator[Platform]:
     """One platform for all: nothing here changes it. `slb` (DE*SLB) is connected."""
-    async with platform("NL*RML:CPO", "NL*RML:EMSP", partner_timeout_s=1.0) as opened:
+    async with platform("NL*RML:CPO", "NL*RML:EMSP") as opened:
+        await opened.registry.add("slb", party_roles(["DE*SLB"], ["CPO"]))
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def impatient() -> AsyncIterator[Platform]:
+    """A platform that waits for nobody long."""
+    async with platform("NL*RML:CPO", "NL*RML:EMSP", partner_timeout_s=0.5) as opened:
         await opened.registry.add("slb", party_roles(["DE*SLB"], ["CPO"]))
         yield opened
 
@@ -131,7 +139,6 @@ DETAILS_SAID: Final[dict[str, tuple[Says, int]]] = {
     ),
     "has an endpoint elsewhere": (more(identifier="cdrs", role="SENDER", url="gopher://127.0.0.1/x"), 3001),
     "has thousands": (lambda partner: ocpi({"version": "2.2.1", "endpoints": partner.details()["endpoints"] * 1000}), 3001),
-    "says nothing": (lambda _: never, 3001),
     "says 10 GB": (lambda _: endless, 3001),
 }
 
@@ -308,7 +315,6 @@ POSTED: Final[dict[str, tuple[Says, str]]] = {
         lambda partner: ocpi(None, 2000, 200, f"token {partner.to('POST')[-1].body['token']}, A-secret"),
         r"\(a token\), \(a token\)",
     ),
-    "says nothing": (lambda _: never, "did not answer in time"),
 }
 
 
@@ -317,8 +323,7 @@ async def test_a_registration_of_ours_that_comes_to_nothing(
     home: Platform, partner: Counterpart, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     said, text = POSTED[what]
-    made = said(partner) if what == "says nothing" else lambda _: said(partner)
-    partner.answers["POST /SENDER/credentials"] = made
+    partner.answers["POST /SENDER/credentials"] = lambda _: said(partner)
     with caplog.at_level(logging.DEBUG), pytest.raises(IngestError, match=text) as fault:
         await home.registration.register("tnm", partner.versions_url, "A-secret")
     assert isinstance(fault.value, NotRegistered | PartnerConflict)
@@ -327,6 +332,24 @@ async def test_a_registration_of_ours_that_comes_to_nothing(
         assert secret not in str(fault.value) + caplog.text
     assert [one.name for one in home.registry.list()] == ["slb"]
     assert (await home.ask("GET", "versions", ours)).status == 401
+
+
+@pytest.mark.parametrize("path", ["/versions", "/details"])
+async def test_a_partner_that_says_nothing(
+    impatient: Platform, partner: Counterpart, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    partner.answers[f"GET {path}"] = never
+    assert await refused(impatient, partner.credentials(), caplog) == (200, 3001)
+    with pytest.raises(NotRegistered, match="in time"):
+        await impatient.registration.register("tnm", partner.versions_url, "A-secret")
+    assert [one.name for one in impatient.registry.list()] == ["slb"]
+
+
+async def test_a_partner_that_says_nothing_to_our_credentials(impatient: Platform, partner: Counterpart) -> None:
+    partner.answers["POST /SENDER/credentials"] = never
+    with pytest.raises(NotRegistered, match="in time"):
+        await impatient.registration.register("tnm", partner.versions_url, "A-secret")
+    assert [one.name for one in impatient.registry.list()] == ["slb"]
 
 
 @pytest.mark.parametrize(
