@@ -371,7 +371,9 @@ class PartnerRegistry:
             last_updated=None,
             payload=b"",
         )
-        envelope = replace(base, event_id=secrets.token_bytes(16), type=TAGS[type(event)], payload=msgspec.json.encode(event))
+        envelope = replace(
+            base, event_id=secrets.token_bytes(16), type=TAGS[type(event)], party=party, payload=msgspec.json.encode(event)
+        )
         await self._append(envelope, event.name.encode())
 
     async def _append(self, envelope: Envelope, key: bytes) -> None:

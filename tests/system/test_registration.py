@@ -489,6 +489,7 @@ async def test_the_log_holds_no_token_of_either_side() -> None:
                 for token in tokens:
                     for form in (token.encode(), base64.b64encode(token.encode())):
                         assert form not in said.payload + (said.raw or b"")
-        kept = [said.raw for said in await msp.said() if said.type == "partner.registered"]
-        assert kept[0] is not None
-        assert b'"token":"(a token)"' in kept[0]
+        (kept,) = [said for said in await msp.said() if said.type == "partner.registered"]
+        assert (kept.party, kept.connection, kept.origin, kept.version) == ("NL*TNM", "cpo", "push", "2.2.1")
+        assert kept.raw is not None
+        assert b'"token":"(a token)"' in kept.raw
