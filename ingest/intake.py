@@ -39,7 +39,7 @@ BATCH_OBJECTS: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """What is lifted and appended in one go, so that 300,000 objects on one page take no more memory than 500."""
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 3
 """How many batches are under way at the same time; what waits is a page, which takes less memory than what is made of it."""
 
 LIFTED_AT_ONCE: Final = 2

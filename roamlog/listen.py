@@ -37,6 +37,9 @@ LOOK_S: Final = 1.0
 TRIM_S: Final = 5.0
 """How often memory that was freed goes back to the system: a few milliseconds of work, hundreds of MiB after a backlog."""
 
+LONG_BYTES: Final = 512 * 1024
+"""What is at least so long goes back to the system as soon as it is freed; left to itself, glibc raises that to 32 MiB."""
+
 FILES: Final = 65_536
 """So many connections and files may be open at once, as far as the system allows."""
 
@@ -55,11 +58,13 @@ def thrifty() -> None:
 def one_heap() -> None:
     """Have all threads share a heap; to be called before there are any.
 
-    glibc gives each its own, and what was freed in one serves no other: rows are made in one thread and freed in the next.
+    glibc gives each its own, and what was freed in one serves no other: rows are made in one thread and freed in the next. What is
+    as long as a page of a partner's list lies outside of it: between small things that live longer it would leave holes.
     Elsewhere than on glibc this does nothing.
     """
     if _libc is not None:
         _libc.mallopt(_M_ARENA_MAX, 1)
+        _libc.mallopt(_M_MMAP_THRESHOLD, LONG_BYTES)
 
 
 async def trim() -> NoReturn:
@@ -71,6 +76,7 @@ async def trim() -> NoReturn:
 
 
 _M_ARENA_MAX: Final = -8
+_M_MMAP_THRESHOLD: Final = -3
 
 
 def _glibc() -> ctypes.CDLL | None:
