@@ -350,7 +350,7 @@ class Crawler:
     ) -> list[Key]:
         """Return what stands but was not in the whole list; nothing where the list may not have been whole."""
         of, found = run.started, list[Key]()
-        if of.reach != "full" or not end.place.steady or not parties:
+        if of.reach != "full" or not end.place.steady or not parties or len(seen) < (end.place.total or 0):
             return found
         behind: Key | None = None
         while keys := await self._standing.served(of.module, parties, of.started_at, behind, KNOWN_AT_ONCE):
@@ -402,8 +402,8 @@ class _Got(Struct, frozen=True):
 
 
 def _remember(visited: set[str], url: str, place: Place) -> None:
-    """Note a URL that was read. Who goes back, or begins anew, may read every page again."""
+    """Note a page that was read. Who goes back, or begins anew, may read every page again."""
     if place.way in {"again", "first"}:
         visited.clear()
     else:
-        visited.add(url)
+        visited.update((url, place.digest.hex()) if place.digest else (url,))

@@ -96,7 +96,8 @@ def decide(  # noqa: PLR0917
 ) -> Next:
     """Return what to do after `answer` to the request for `place.url`, the `attempt`th one (from 1).
 
-    `visited` has every URL that was read in this reading of the list since the crawl last went back.
+    `visited` has, of this reading of the list since the crawl last went back, every URL that was read, and every page's digest
+    in hexadecimal digits.
     """
     number = place.page + 1
     fault = _fault(answer)
@@ -208,6 +209,10 @@ def _went_on(listing: Listing, place: Place, visited: Container[str], page: Page
         )
         return Next("read", again, oddities=tuple(odd))
 
+    is_known = page.digest == place.digest or page.digest.hex() in visited
+    if objects and page.digest and is_known and place.way in {"link", "offset"} and (before is None or total in {None, before}):
+        say("repeated_page", "the page has the objects of one that was read before")
+        return stop(False)
     link, is_broken = _next_link(page.headers.get("link", ""))
     if is_broken:
         say("broken_link", f"the Link cannot be read: {page.headers['link'][:80]!r}")
@@ -220,9 +225,6 @@ def _went_on(listing: Listing, place: Place, visited: Container[str], page: Page
             return stop(False)
         if url == place.url or url in visited:
             say("circular_link", "the Link leads to a page that was read before")
-            return stop(False)
-        if objects and page.digest and page.digest == place.digest and place.way == "link":
-            say("repeated_page", "the page has the objects of the page before")
             return stop(False)
         if not objects:
             say("empty_page", "the page has no objects, but a Link")

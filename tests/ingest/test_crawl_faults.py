@@ -130,6 +130,28 @@ async def test_what_does_not_pass_ends_the_crawl_incomplete_with_what_was_read(w
     assert (row["status"], row["objects"]) == ("incomplete", 2)
 
 
+async def test_a_sender_that_ignores_offset_has_no_complete_list_and_takes_nothing_away(world: Own) -> None:
+    world.sender.lists["tariffs"] = [world.tariff(number) for number in range(4)]
+    assert (await world.own()).complete
+    world.sender.always = Fault(200, page_of(world.tariff(0), world.tariff(1)), {"x-total-count": "4"})
+    ended = await world.own()
+    assert (ended.complete, ended.vanished, rules(ended)) == (False, 0, ["missing_link", "repeated_page"])
+    assert await world.taken() == ["T0", "T1", "T2", "T3"]
+
+
+async def test_a_list_in_which_one_object_stands_for_another_takes_nothing_away(world: Own) -> None:
+    world.sender.lists["tariffs"] = [world.tariff(number) for number in range(3)]
+    assert (await world.own()).complete
+    world.sender.lists["tariffs"] = [world.tariff(0), world.tariff(1), world.tariff(1)]
+    ended = await world.own()
+    assert (ended.complete, ended.vanished) == (True, 0)
+    assert await world.taken() == ["T0", "T1", "T2"]
+
+
+def page_of(*objects: Mapping[str, Any]) -> bytes:
+    return json.dumps({"data": objects, "status_code": 1000, "timestamp": "2026-09-21T14:13:20Z"}).encode()
+
+
 async def test_429_is_waited_out_as_long_as_the_partner_asks(world: Own) -> None:
     world.sender.lists["tariffs"] = [world.tariff(1)]
     world.sender.faults = {1: Fault(429, headers={"retry-after": "7"}), 2: Fault(503, headers={"retry-after": "11"})}

@@ -136,6 +136,23 @@ def test_a_new_link_to_the_objects_of_the_page_before_ends_the_crawl() -> None:
     assert (found.act, found.complete, rules(found)) == ("stop", False, ["repeated_page"])
 
 
+def test_a_sender_that_gives_the_same_page_for_every_offset_has_no_complete_list() -> None:
+    found = after(at(10, way="offset", digest=b"same"), page(digest=b"same"), url(0))
+    assert (found.act, found.complete, rules(found)) == ("stop", False, ["repeated_page"])
+    last = after(at(20, way="offset", digest=b"same"), page(digest=b"same"), url(0), url(10))
+    assert (last.act, last.complete) == ("stop", False)
+
+
+def test_pages_that_come_round_under_ever_new_links_end_the_crawl() -> None:
+    found = after(at(20, digest=b"two"), page(link=link(30), digest=b"one"), url(0), url(10), b"one".hex(), b"two".hex())
+    assert (found.act, found.complete, rules(found)) == ("stop", False, ["repeated_page"])
+
+
+def test_a_list_that_grew_may_show_a_page_again() -> None:
+    found = after(at(10, digest=b"same"), page(link=link(20), total=40, digest=b"same"))
+    assert (found.act, rules(found)) == ("read", ["total_grew"])
+
+
 def test_empty_pages_with_a_link_are_followed_for_a_while() -> None:
     cursor = '<https://cpo.example/t?cursor=c>; rel="next"'
     assert rules(after(at(10), page(0, link=cursor))) == ["empty_page"]
@@ -295,7 +312,7 @@ def crawl(sender: Sender, on_page: Callable[[Next], None] = lambda _: None) -> t
         on_page(found)
         if found.takes:
             seen.update(objects)
-            visited.add(place.url)
+            visited |= {place.url, found.place.digest.hex()}
         if found.act == "stop":
             return seen, found
         if found.place.way == "again":
