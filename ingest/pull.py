@@ -317,7 +317,6 @@ class Pull:
             _say.warning("the crawl of %s of %s goes on later: %s", place.module.value, place.name, fault)
         except Exception:
             _say.exception("the crawl of %s of %s met a defect", place.module.value, place.name)
-            self._known = False
             self._held[place] = asyncio.get_running_loop().time() + self._every_us / 1_000_000
         finally:
             self._busy.discard(place)
@@ -345,8 +344,8 @@ class Pull:
                 self._urgent.pop(place, None)
                 started = self._crawler.begun(target, full=full, watermark=self._last.get(place, Last()).watermark, reason=reason)
                 ended = await self._crawler.run(target, started, parties=parties, told=told)
-            except (LogUnavailable, StoreUnavailable):
-                # How far it came stands in the log; the tables tell once they are there again.
+            except BaseException:
+                # How far it came stands in the log, whatever ended it; the tables tell, and it goes on.
                 self._known = False
                 self._held[place] = asyncio.get_running_loop().time() + AGAIN_S
                 raise

@@ -298,6 +298,25 @@ async def test_a_new_process_knows_from_the_tables_what_was_crawled_and_goes_on_
     assert count == 5
 
 
+async def test_a_crawl_whose_asker_hangs_up_goes_on_by_itself(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(number) for number in range(3)]
+    world.sender.cap = 2
+    await world.register("tariffs")
+    world.sender.faults = {2: Fault(silent=True)}
+    asking = asyncio.ensure_future(world.pull.now("tnm"))
+    async with asyncio.timeout(60):
+        while not await world.runs("run"):
+            await world.home.fold()
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    world.home.clock.advance(SECOND)
+    (ended,) = await world.pull.now("tnm")
+    await world.home.fold()
+    assert ended.complete
+    assert await world.runs("status") == [(b"complete",), (b"complete",)], "the one that was broken off, and the new one"
+
+
 async def test_a_policy_is_an_operators_word_and_an_event(world: World) -> None:
     world.sender.lists["tariffs"] = [tariff(1)]
     await world.register("tariffs")
