@@ -259,16 +259,18 @@ def read_credentials(
 
 
 def redacted(body: bytes, *tokens: str) -> bytes:
-    """Return the text of Credentials with every token in it replaced; b"" where it is no JSON, because it could be anywhere."""
+    """Return the text of Credentials with every token in it replaced.
+
+    It is b"" where it is no JSON, or so deep that it cannot be looked through: a token could be anywhere.
+    """
     try:
         said = msgspec.json.decode(body)
+        if isinstance(said, dict) and isinstance(said.get("token"), str):
+            tokens = (*tokens, said["token"])
+            said["token"] = HIDDEN
+        return msgspec.json.encode(_hidden_in(said, tokens))
     except (ValueError, RecursionError):
         return b""
-    if isinstance(said, dict) and isinstance(said.get("token"), str):
-        tokens = (*tokens, said["token"])
-        said["token"] = HIDDEN
-    shown: Json = _hidden_in(said, tokens)
-    return msgspec.json.encode(shown)
 
 
 def hidden(text: str, *tokens: str) -> str:

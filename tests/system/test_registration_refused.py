@@ -195,7 +195,10 @@ async def test_credentials_that_are_none_are_told_where(
     assert partner.asked == []
 
 
-@pytest.mark.parametrize(("body", "http"), [(b"{", 400), (b"", 400), (b"\xff", 400), (b"[" * 100_000, 400), ([], 200), ("x", 200)])
+@pytest.mark.parametrize(
+    ("body", "http"),
+    [(b"{", 400), (b"", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b"[" * 700 + b"]" * 700, 200), ([], 200), ("x", 200)],
+)
 async def test_a_body_that_holds_no_credentials(home: Platform, body: object, http: int, caplog: pytest.LogCaptureFixture) -> None:
     assert await refused(home, body, caplog) == (http, 2001)
 
