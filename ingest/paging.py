@@ -209,7 +209,8 @@ def _went_on(listing: Listing, place: Place, visited: Container[str], page: Page
         )
         return Next("read", again, oddities=tuple(odd))
 
-    is_known = page.digest == place.digest or page.digest.hex() in visited
+    # Whose process ended behind its last page reads that one again: it is the same then, and nothing is wrong with it.
+    is_known = place.url not in visited and (page.digest == place.digest or page.digest.hex() in visited)
     if objects and page.digest and is_known and place.way in {"link", "offset"} and (before is None or total in {None, before}):
         say("repeated_page", "the page has the objects of one that was read before")
         return stop(False)
@@ -235,20 +236,19 @@ def _went_on(listing: Listing, place: Place, visited: Container[str], page: Page
             say("link_gap", f"the Link goes on at object {offset}, but the page ends before object {end}")
             after = replace(after, steady=False)
         return read(url, end if offset is None else offset, "link")
-    if total is None:
-        if is_broken:
-            return stop(False)
-        return stop(True)
-    if end >= total:
+    said = after.total  # a page that tells no total takes back none
+    if said is None:
+        return stop(not is_broken)
+    if end >= said:
         return stop(True)
     if not objects:
         if listing.counts_all:
             return stop(True)
-        say("short_list", f"the list ends after {end} objects, but X-Total-Count is {total}")
+        say("short_list", f"the list ends after {end} objects, but X-Total-Count is {said}")
         return stop(False)
     if listing.counts_all and place.way == "link" and not is_broken:
         return stop(True)
-    say("missing_link", f"there is no Link, but {end} of {total} objects were read")
+    say("missing_link", f"there is no Link, but {end} of {said} objects were read")
     url = _at(listing, place.url, end)
     if url == place.url or url in visited:
         say("circular_link", "the page at that offset was read before")

@@ -197,6 +197,20 @@ def test_a_list_that_ends_before_its_total_is_not_complete() -> None:
     assert (found.act, found.complete, rules(found)) == ("stop", False, ["short_list"])
 
 
+def test_a_total_that_one_page_told_holds_where_another_one_tells_none() -> None:
+    found = after(at(10), page(total=None), url(0))
+    assert (found.act, found.place.offset, found.place.steady, rules(found)) == ("read", 20, False, ["missing_link"])
+    assert after(at(20), page(total=None), url(0), url(10)).complete
+    short = after(at(20), page(0, total=None), url(0), url(10))
+    assert (short.act, short.complete, rules(short)) == ("stop", False, ["short_list"])
+
+
+def test_the_last_page_that_is_read_once_more_after_its_process_ended_ends_the_crawl_complete() -> None:
+    ended = after(at(20), page(digest=b"last"), url(0), url(10))
+    again = after(ended.place, page(digest=b"last"), url(0), url(10), url(20), b"last".hex())
+    assert (again.act, again.complete, rules(again)) == ("stop", True, [])
+
+
 def test_in_2_0_the_total_counts_what_the_filter_leaves_out() -> None:
     every = Listing(URL, counts_all=True)
     assert after(at(0), page(), listing=every).place.way == "offset"
