@@ -598,6 +598,8 @@ def main() -> int:
     """Run it and print the line; 1 where anything is lost or wrong, or was not done."""
     seed = int(os.environ.get("ROAMLOG_CHAOS_SEED", "20261121"))
     broker.libraries()
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # also where it runs in the background: what it has started ends with it
+        signal.signal(stopping, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="roamlog-chaos-"))
     print(f"logs of all processes: {folder}", flush=True)  # noqa: T201
     told = asyncio.run(run(whole(seed, int(os.environ.get("ROAMLOG_CHAOS_TIMES", "5"))), folder))
