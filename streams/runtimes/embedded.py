@@ -35,7 +35,7 @@ _say: Final = logging.getLogger("roamlog")
 END_EVERY_US: Final = 1_000_000
 PAUSE_S: Final = 0.05
 BUSY_RECORDS: Final = 500
-"""After a round of so many records the next ones gather for longer, unless a reader waits: its inserts are shared by more of them."""
+"""After a round of so many records the next ones gather for longer, unless a reader waits: more of them share its inserts."""
 BUSY_WAIT_S: Final = 1.0
 
 PATIENCE_S: Final = 15.0
