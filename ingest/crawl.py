@@ -275,7 +275,8 @@ class Crawler:
                             following = replace(following, place=replace(following.place, steady=False))
                     if following.act == "stop":
                         complete = following.complete
-                        missing = await self._missing(run, following, counts, seen, parties, pending) if complete else []
+                        is_hub = target.connection.is_hub
+                        missing = await self._missing(run, following, counts, seen, parties, is_hub, pending) if complete else []
                         if missing and following.place.reading == 1:
                             # One that came in while another left can have moved past us unseen; hardly twice.
                             following = replace(following, act="read", place=once_more(listing, following.place))
@@ -346,20 +347,29 @@ class Crawler:
         return _Got(page, objects or (), found.sent_at, held.odd)
 
     async def _missing(  # noqa: PLR0917
-        self, run: Run, end: Next, counts: Counts, seen: set[bytes], parties: frozenset[str], odd: list[Oddity]
+        self, run: Run, end: Next, counts: Counts, seen: set[bytes], parties: frozenset[str], is_hub: bool, odd: list[Oddity]
     ) -> list[Key]:
         """Return what stands but was not in the whole list; nothing where the list may not have been whole."""
         of, found = run.started, list[Key]()
         if of.reach != "full" or not end.place.steady or not parties or len(seen) < (end.place.total or 0):
             return found
         behind: Key | None = None
+        listed_of: set[str] = set()
         while keys := await self._standing.served(of.module, parties, of.started_at, behind, KNOWN_AT_ONCE):
-            found += [key for key in keys if key_digest(key) not in seen]
+            missing = {key for key in keys if key_digest(key) not in seen}
+            found += [key for key in keys if key in missing]
+            listed_of.update(key[0] for key in keys if key not in missing)
             behind = keys[-1]
         if found and not run.counts.objects + counts.objects:
             odd.append(Oddity(end.place.page, "empty_list", "the list is empty, which is taken for a fault and not for the truth"))
             return []
-        return found
+        # Behind a hub one party may be out of reach while the others are listed.
+        silent = sorted({key[0] for key in found} - listed_of) if is_hub else []
+        gone = [key for key in found if key[0] not in silent]
+        if silent and (not gone or end.place.reading > 1):
+            named = ", ".join(silent[:10])
+            odd.append(Oddity(end.place.page, "empty_list", f"nothing of {named} is listed any more, which is taken for a fault"))
+        return gone
 
     async def _events(self, name: str, offset: int) -> AsyncIterator[crawl.CrawlEvent]:
         """Yield what the log has of a crawl; other crawls stand in its lane, too."""

@@ -316,12 +316,16 @@ class PartnerRegistry:
         return self.pull(name)
 
     def exclusive(self, name: str) -> frozenset[str]:
-        """Return the parties that this partner writes and no other one does."""
+        """Return the parties whose objects the partner lists and nobody else does.
+
+        Not those behind a hub that are away: a hub need not list what it cannot ask for.
+        """
         connection = self._partners.connections.get(name)
         if connection is None:
             return frozenset()
         others = {party for other in self._partners.connections.values() if other.name != name for party in other.parties}
-        return connection.parties - others
+        away = {one.party for one in self._partners.clients.values() if one.hub == name and one.status != "CONNECTED"}
+        return connection.parties - others - away
 
     def hashes(self, token: str) -> tuple[str, ...]:
         """Return the digests under which a token is known."""

@@ -246,6 +246,21 @@ async def test_the_next_window_begins_where_the_last_complete_crawl_ended(world:
     assert (whole.reach, whole.date_from) == ("full", None)
 
 
+async def test_what_another_partner_of_that_name_was_crawled_for_says_nothing_of_the_new_one(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    (first,) = await world.pull.now("tnm")
+    world.home.clock.advance(HOUR)
+    await world.home.registry.remove("tnm")
+    world.home.clock.advance(HOUR)
+    await world.register("tariffs")
+    (again,) = await world.pull.now("tnm")
+    assert (first.reach, again.reach, again.date_from) == ("full", "full", None)
+    world.home.clock.advance(HOUR)
+    (third,) = await world.pull.now("tnm")
+    assert (third.reach, third.date_from) == ("window", again.watermark)
+
+
 async def test_lists_are_crawled_by_themselves_and_whole_once_a_week(world: World) -> None:
     world.sender.lists["tariffs"] = [tariff(1)]
     await world.register("tariffs")
@@ -360,6 +375,60 @@ async def test_a_crawl_of_a_partner_that_is_gone_ends(world: World) -> None:
     await world.home.fold()
     assert await world.runs("status, rules") == [(b"incomplete", [b"gone"])]
     await outbound.close()
+
+
+async def test_what_a_hub_lists_no_more_vanishes_only_where_its_owner_is_connected_and_has_other_objects(world: World) -> None:
+    names = ("ONE", "TWO", "OFF", "EMP")
+
+    def of(name: str, *numbers: int) -> list[dict[str, Any]]:
+        return [tariff(number) | {"country_code": "FR", "party_id": name} for number in numbers]
+
+    world.sender.lists |= {
+        "hubclientinfo": [client(name) for name in names],
+        "tariffs": [one for name in names for one in of(name, 1, 2)],
+    }
+    await world.register("hubclientinfo", "tariffs", role="HUB")
+    (whole,) = await world.pull.now("tnm")
+    assert (whole.complete, whole.counts.appended) == (True, 8)
+    world.home.clock.advance(HOUR)
+    await world.home.fold()
+    world.sender.lists |= {
+        "hubclientinfo": [client("OFF", status="OFFLINE", last_updated="2026-09-21T00:00:00Z")],
+        "tariffs": [*of("ONE", 1, 2), *of("TWO", 1), *of("OFF", 1)],
+    }
+    (ended,) = await world.pull.now("tnm", full=True)
+    assert (ended.complete, ended.vanished_ids) == (True, ("t2",))
+    assert [odd.rule for odd in ended.oddities] == ["empty_list"]
+    await world.home.fold()
+    gone = await world.home.store.query("SELECT party, tariff_id FROM tariffs WHERE served = 0")
+    assert gone == [(b"FR*TWO", b"t2")]
+
+
+async def test_what_is_ours_never_vanishes_from_a_partners_list(world: World) -> None:
+    own = OWN[0]
+    world.sender.lists |= {
+        "hubclientinfo": [client("ONE"), client(own.party_id, country_code=own.country_code)],
+        "tariffs": [
+            tariff(number) | {"country_code": country, "party_id": party}
+            for number in (1, 2)
+            for country, party in (("FR", "ONE"), (own.country_code, own.party_id))
+        ],
+    }
+    await world.register("hubclientinfo", "tariffs", role="HUB")
+    await world.pull.now("tnm")
+    world.home.clock.advance(HOUR)
+    await world.home.fold()
+    del world.sender.lists["tariffs"][2:]
+    (ended,) = await world.pull.now("tnm", full=True)
+    assert (ended.complete, ended.vanished) == (True, 1), "that of FR*ONE alone"
+
+
+async def test_a_location_behind_a_hub_comes_with_a_crawl_soon(world: World) -> None:
+    """A GET of one object names its owner, whom nobody knows here; a GET of all names the hub."""
+    await world.register("locations", role="HUB")
+    world.pull.missed("tnm", Module.LOCATIONS, "LOC7")
+    assert not world.pull._tasks
+    assert list(world.pull._urgent) == [("tnm", Module.LOCATIONS)]
 
 
 @pytest.mark.point(40)
