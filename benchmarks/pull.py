@@ -39,8 +39,9 @@ async def run(options: Options) -> Result:
         begun = time.perf_counter()
         await asyncio.gather(*(ours.crawl(name, 5 * PAGE) for name in names))
         many_s = time.perf_counter() - begun
-        await drained_s(ours.server)
         peak = peak_rss_mib(ours.server.pid)
+        await drained_s(ours.server)
+        folded = peak_rss_mib(ours.server.pid)
     return Result(
         ratios=[
             Ratio("pull / msgspec decoding the pages, projector paused", paused / decoded, 0.1),
@@ -56,6 +57,7 @@ async def run(options: Options) -> Result:
             Measure("pull, everything known already", again, "objects/s"),
             Measure(f"{PARTNERS} partners at once", PARTNERS * 5 * PAGE / many_s, "objects/s"),
             Measure(f"{PARTNERS} partners: memory before", before, "MiB"),
+            Measure(f"{PARTNERS} partners: peak memory once all is folded, too", folded, "MiB"),
         ],
         remarks=[f"{pages * PAGE:,} Sessions of three periods on pages of {PAGE:,}; the Sender shares the machine"],
     )
