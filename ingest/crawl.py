@@ -18,7 +18,7 @@ from ingest.addresses import Unreachable
 from ingest.intake import Intake, Source
 from ingest.listed import listed
 from ingest.outbound import Fetched
-from ingest.paging import Listing, Next, Page, Patience, Unanswered, decide, first_page, once_more, total_of
+from ingest.paging import Listing, Next, Page, Patience, Unanswered, clock_behind, decide, first_page, once_more, total_of
 from ingest.partners import Connection
 from schemas import crawl
 from schemas import envelope as envelopes
@@ -280,6 +280,10 @@ class Crawler:
                         if missing and following.place.reading == 1:
                             # One that came in while another left can have moved past us unseen; hardly twice.
                             following = replace(following, act="read", place=once_more(listing, following.place))
+                    behind_us = 0 if isinstance(got.answer, Unanswered) else clock_behind(got.answer.headers, got.sent_at)
+                    if behind_us > SAFETY_US and run.behind_us <= SAFETY_US:
+                        late = f"the partner's clock is {behind_us // 1_000_000} s behind ours; the next window begins earlier"
+                        pending.append(Oddity(following.place.page, "clock_behind", late))
                     read = CrawlPageRead(
                         of.run,
                         place.url,
@@ -288,6 +292,7 @@ class Crawler:
                         None if isinstance(got.answer, Unanswered) else total_of(got.answer.headers),
                         tuple(pending),
                         digested,
+                        behind_us,
                     )
                     pending.clear()
                     await self._say(read, of)

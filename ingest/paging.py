@@ -24,6 +24,9 @@ EMPTY_PAGES: Final = 10
 AGAIN: Final = 1_000
 """So often a crawl goes back because the list shrank; a total that never settles would keep it for ever."""
 
+BEHIND_US: Final = (10_000_000, 24 * 3600 * 1_000_000)
+"""How far a clock may be behind (microseconds): less is within what a window leaves out at its end, more is no clock's Date."""
+
 SUCCESS: Final = range(1000, 2000)
 SERVER_FAULT: Final = range(3000, 4000)
 
@@ -136,6 +139,13 @@ def total_of(headers: Mapping[str, str]) -> int | None:
     """Return X-Total-Count, None where there is none that is a number."""
     text = headers.get("x-total-count", "").strip()
     return int(text) if _TOTAL.fullmatch(text) else None
+
+
+def clock_behind(headers: Mapping[str, str], sent_at: Instant) -> int:
+    """Return how far (microseconds) the partner's clock is behind ours by its Date, 0 where that is little or not known."""
+    at = _http_date(headers.get("date", ""))
+    behind = 0 if at is None else sent_at - at
+    return behind if BEHIND_US[0] <= behind <= BEHIND_US[1] else 0
 
 
 class _Fault(Struct, frozen=True):
@@ -313,10 +323,14 @@ def _retry_after(answer: Page | Unanswered, now: Instant) -> float | None:
         return None
     if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
+    at = _http_date(text)
+    return None if at is None else max((at - now) / 1_000_000, 0.0)
+
+
+def _http_date(text: str) -> Instant | None:
+    """Return the instant of an HTTP-date (RFC 9110, 5.6.7), None for what is none."""
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        return None
-    return max((from_datetime(at) - now) / 1_000_000, 0.0)
+    return None if at.tzinfo is None else from_datetime(at)

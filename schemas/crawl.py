@@ -98,6 +98,7 @@ class CrawlPageRead(Struct, frozen=True, tag="crawl.page_read"):
     """Every object of the page at `url` is durable; the crawl is at `place` now.
 
     `counts` and `oddities` are of this page. `seen` has, of a full crawl, the digests (8 bytes each) of the page's keys.
+    `behind_us` is how far (microseconds) the partner's clock was behind ours.
     """
 
     run: str
@@ -107,6 +108,7 @@ class CrawlPageRead(Struct, frozen=True, tag="crawl.page_read"):
     total: int | None = None
     oddities: tuple[Oddity, ...] = ()
     seen: bytes = b""
+    behind_us: int = 0
 
 
 class CrawlEnded(Struct, frozen=True, tag="crawl.ended"):
@@ -155,6 +157,7 @@ class Run(Struct, frozen=True):
     odd: int = 0
     oddities: tuple[Oddity, ...] = ()
     ended: CrawlEnded | None = None
+    behind_us: int = 0
 
 
 def fold(run: Run | None, event: CrawlEvent) -> Run | None:
@@ -173,6 +176,7 @@ def fold(run: Run | None, event: CrawlEvent) -> Run | None:
                 last_total=run.last_total if event.total is None else event.total,
                 odd=run.odd + len(event.oddities),
                 oddities=(*run.oddities, *event.oddities)[:SHOWN_ODDITIES],
+                behind_us=max(run.behind_us, event.behind_us),
             )
         case CrawlEnded():
             if run is None or run.ended is not None:
@@ -199,7 +203,8 @@ def certificate(  # noqa: PLR0917
         counts=run.counts,
         date_from=of.date_from,
         date_to=of.date_to,
-        watermark=of.until if complete else None,
+        # What changes now is dated by the partner's clock: where that is behind, it is dated before the window's end.
+        watermark=of.until - run.behind_us if complete else None,
         first_total=run.first_total,
         last_total=run.last_total,
         vanished=vanished,

@@ -75,6 +75,18 @@ async def test_a_window_is_asked_for_from_the_watermark_to_a_minute_ago(world: W
     assert await world.ids("tariffs") == ["T2"]
 
 
+async def test_where_the_partners_clock_is_behind_the_next_window_begins_earlier(world: World) -> None:
+    """What it changes a moment later is dated by its clock, before our window's end."""
+    world.sender.lists["tariffs"] = [tariff(1)]
+    world.sender.date = "Mon, 21 Sep 2026 14:03:20 GMT"
+    ended = await world.crawl(full=False, watermark=instant("2026-09-21T13:00:00Z"))
+    assert (ended.date_to, ended.watermark) == (NOW - 60 * SECOND, NOW - 660 * SECOND)
+    assert (ended.complete, rules(ended)) == (True, ["clock_behind"])
+    world.sender.date = "Mon, 21 Sep 2026 14:13:18 GMT"
+    soon = await world.crawl()
+    assert (soon.watermark, rules(soon)) == (soon.started_at - 60 * SECOND, []), "a few seconds are within the minute"
+
+
 async def test_sessions_are_always_asked_for_with_date_from(world: World) -> None:
     world.sender.lists["sessions"] = [session("S1")]
     ended = await world.crawl(Module.SESSIONS)

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.paging import AGAIN, EMPTY_PAGES, PAGES, Listing, Next, Page, Patience, Unanswered, decide, first_page, once_more
+from ingest.paging import (
+    AGAIN,
+    EMPTY_PAGES,
+    PAGES,
+    Listing,
+    Next,
+    Page,
+    Patience,
+    Unanswered,
+    clock_behind,
+    decide,
+    first_page,
+    once_more,
+)
 from schemas.crawl import Place
 from schemas.types import instant
 
@@ -267,6 +280,29 @@ def test_what_does_not_pass_ends_the_crawl_at_once(answer: Page | Unanswered, ru
 def test_retry_after_is_waited_for(said: str, wait_s: float) -> None:
     for status in (429, 503):
         assert after(at(0), Page(status, {"retry-after": said}), attempt=2).wait_s == wait_s
+
+
+@pytest.mark.parametrize("said", [
+    "Sun, 01 Feb 99999999999999999999 00:00:00 GMT",
+    "Sun, 01 Feb 2026 00:00:00 +99999999999999",
+    "Sun, 01 Feb 2026 99999999999999:00:00 GMT",
+    "Sun, 01 Feb 2026 00:00:00 -9999",
+])  # fmt: skip
+def test_a_date_that_no_calendar_has_says_nothing(said: str) -> None:
+    assert after(at(0), Page(429, {"retry-after": said})).wait_s == 1.0
+    assert clock_behind({"date": said}, NOW) == 0
+
+
+@pytest.mark.parametrize(("date", "behind_s"), [
+    ("Sat, 31 Jan 2026 23:50:00 GMT", 600),
+    ("Sat, 31 Jan 2026 23:59:55 GMT", 0),
+    ("Sun, 01 Feb 2026 00:10:00 GMT", 0),
+    ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+    ("", 0),
+])  # fmt: skip
+def test_a_clock_is_behind_by_its_date(date: str, behind_s: int) -> None:
+    """Little is as good as nothing, one that is ahead lists everything in time, and what is days old is no clock's."""
+    assert clock_behind({"date": date}, NOW) == behind_s * 1_000_000
 
 
 def test_who_asks_to_wait_longer_than_a_crawl_does_ends_it() -> None:

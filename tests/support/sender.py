@@ -48,6 +48,8 @@ class Sender:
         """By place in a list, the bytes that stand for the object."""
         self.on_page: Callable[[int], None] = lambda _: None
         self.token = f"Token {base64.b64encode(b'partner-token').decode()}"
+        self.date = ""
+        """Its clock as the header Date has it; '' leaves that to the server."""
         self.version = "2.2.1"
         self.given = ""
         """The token that whoever registered gave us."""
@@ -92,6 +94,8 @@ class Sender:
         page = kept[offset : offset + limit]
         texts = [self.raw.get(place) or json.dumps(one).encode() for place, one in page]
         headers = {"content-type": "application/json", "x-limit": str(self.cap)}
+        if self.date:
+            headers["date"] = self.date
         if (total := self.total(len(kept))) is not None:
             headers["x-total-count"] = total
         if offset + limit < len(kept):
