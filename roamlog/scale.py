@@ -93,6 +93,7 @@ class Shared:
         self.topics = {projection.name: projection.topics for projection in self.projections}
         self.secrets = Secrets(settings.pepper.encode(), settings.operator_token, settings.partner_key.encode())
         self.registry = PartnerRegistry(log, self.secrets.pepper, clock, self.secrets.key)
+        self.metrics = Metrics()
         self.dialects = discover()
         self.existence = Existence(settings.key_cache_bytes)
         self.lookup = DocumentLookup(store)
@@ -101,7 +102,6 @@ class Shared:
 
     def house(self, public_url: str) -> House:
         """Return what answers HTTP."""
-        metrics = Metrics()
         push = Push(
             log=self.log,
             dialects=self.dialects,
@@ -109,7 +109,7 @@ class Shared:
             existence=self.existence,
             lookup=self.lookup,
             positions=self.following.progress,
-            metrics=metrics,
+            metrics=self.metrics,
             clients=Clients(self.registry, self.clock),
             public_url=public_url,
             patch_wait_s=self.settings.patch_wait_s,
@@ -120,7 +120,7 @@ class Shared:
             store=self.store,
             positions=self.following.progress,
             clock=self.clock,
-            metrics=metrics,
+            metrics=self.metrics,
             dialects=self.dialects,
             topics=self.topics,
             lookup=self.lookup,
@@ -134,7 +134,7 @@ class Shared:
     async def pulling(self) -> AsyncIterator[Pull]:
         """Give what crawls partners' lists, for the length of the block. It knows nothing yet of what others crawled."""
         pages = pages_of(self.settings, self.clock)
-        pull = pull_of(self, self.store, self.following.progress, self.lookup, pages)
+        pull = pull_of(self, self.store, self.following.progress, self.lookup, pages, metrics=self.metrics)
         try:
             yield pull
         finally:
@@ -286,7 +286,7 @@ async def _pull(settings: Scale, listener: socket.socket, started: Callable[[Sta
     async with _opened(settings) as shared:
         await shared.registry.catch_up()
         await shared.following.look()
-        metrics = Metrics()
+        metrics = shared.metrics
         metrics.set("roamlog_lease_held", 0, PULL_LEASE)
         lease = GroupLease(cluster_of(settings), f"{settings.kafka_prefix}{settings.kafka_group}-{PULL_LEASE}")
 
@@ -331,7 +331,7 @@ async def _http(settings: Scale, part: Part, listener: socket.socket, started: C
 async def _streams(settings: Scale, listener: socket.socket, started: Callable[[Started], None]) -> None:
     stop = _stopped_by_signals()
     async with _opened(settings) as shared:
-        metrics, dialects, group = Metrics(), discover(), settings.kafka_prefix + settings.kafka_group
+        metrics, dialects, group = shared.metrics, shared.dialects, settings.kafka_prefix + settings.kafka_group
         one = Worker(
             cluster_of(settings),
             group,
