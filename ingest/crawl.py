@@ -214,7 +214,7 @@ class Crawler:
         async for event in self._events(run.started.run, offset):
             found = crawl.fold(found, event)
             if isinstance(event, CrawlPageRead):
-                _remember(visited, event.url, event.place)
+                remember(visited, event.url, event.place)
                 seen.update(digests(event.seen))
         found = found or run
         if found.ended is not None:
@@ -296,7 +296,7 @@ class Crawler:
                     )
                     pending.clear()
                     await self._say(read, of)
-                    _remember(visited, place.url, following.place)
+                    remember(visited, place.url, following.place)
                     after = crawl.fold(run, read)
                     assert after is not None
                     run = after
@@ -416,7 +416,7 @@ class _Got(Struct, frozen=True):
     odd: tuple[tuple[str, str], ...] = ()
 
 
-def _remember(visited: set[str], url: str, place: Place) -> None:
+def remember(visited: set[str], url: str, place: Place) -> None:
     """Note a page that was read. Who goes back, or begins anew, may read every page again."""
     if place.way in {"again", "first"}:
         visited.clear()

@@ -14,7 +14,7 @@ import msgspec
 
 from ingest.addresses import Unreachable
 from ingest.clients import replaced
-from ingest.crawl import PATIENCE, Caller
+from ingest.crawl import PATIENCE, Caller, remember
 from ingest.listed import listed
 from ingest.paging import Listing, Page, Patience, Unanswered, decide, first_page
 from ingest.partners import Connection, PartnerRegistry
@@ -84,7 +84,7 @@ class Neighbours:
                 await self._take(connection, body)
             if following.act == "stop":
                 return following.complete
-            visited.add(place.url)
+            remember(visited, place.url, following.place)
             place = following.place
 
     async def _got(self, connection: Connection, url: str, token: str) -> tuple[Page | Unanswered, list[bytes]]:

@@ -404,6 +404,22 @@ async def test_what_a_hub_lists_no_more_vanishes_only_where_its_owner_is_connect
     assert gone == [(b"FR*TWO", b"t2")]
 
 
+async def test_of_a_hubs_clients_all_are_read_though_one_leaves_meanwhile(world: World) -> None:
+    world.sender.cap = 1
+    world.sender.lists |= {"hubclientinfo": [client(name) for name in ("ONE", "TWO", "OFF", "END")], "tariffs": []}
+
+    def leaves(number: int) -> None:
+        if number == 2:
+            del world.sender.lists["hubclientinfo"][0]
+
+    world.sender.on_page = leaves
+    await world.register("hubclientinfo", "tariffs", role="HUB")
+    await world.pull.now("tnm")
+    hub = world.home.registry.get("tnm")
+    assert hub is not None
+    assert hub.parties == {"SE*TNM", "FR*ONE", "FR*TWO", "FR*OFF", "FR*END"}
+
+
 async def test_what_is_ours_never_vanishes_from_a_partners_list(world: World) -> None:
     own = OWN[0]
     world.sender.lists |= {
