@@ -130,7 +130,7 @@ class Outbound:
                 content = await self._read(answer, host, most)
                 return Fetched(
                     status=answer.status,
-                    headers={name.lower(): value for name, value in answer.headers.items()},
+                    headers=_headers(answer),
                     body=content,
                     url=called,
                     sent_at=sent_at,
@@ -205,6 +205,12 @@ class Outbound:
 def presented(token: str, encoding: str) -> str:
     """Return what follows `Token` in an Authorization header; `encoding` is raw or base64."""
     return base64.b64encode(token.encode()).decode() if encoding == "base64" else token
+
+
+def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return what the headers say. Of a name that comes again the last one counts; each Link says something of its own."""
+    found = {name.lower(): value for name, value in answer.headers.items()}
+    return found | {"link": ", ".join(answer.headers.getall("link"))} if "link" in found else found
 
 
 class _Slash(Exception):

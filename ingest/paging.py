@@ -31,9 +31,9 @@ SUCCESS: Final = range(1000, 2000)
 SERVER_FAULT: Final = range(3000, 4000)
 
 _TOTAL: Final = re.compile(r"[0-9]{1,15}")
-_LINK: Final = re.compile(r"<([^>]*)>([^,<]*)")
-_NEXT: Final = re.compile(r";\s*rel\s*=\s*\"?\s*next\s*\"?\s*(?:;|$)", re.IGNORECASE)
-_REL: Final = re.compile(r";\s*rel\s*=", re.IGNORECASE)
+_LINK: Final = re.compile(r"<([^<>]*)>([^,<]*)")
+_REL: Final = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;]*))", re.IGNORECASE)
+"""What a Link leads to, one word or several (RFC 8288, 3.3)."""
 _OFFSET: Final = re.compile(r"([?&]offset=)([0-9]{1,15})(?=&|$)")
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -271,11 +271,17 @@ def _next_link(header: str) -> tuple[str, bool]:
     if not header.strip():
         return "", False
     found = _LINK.findall(header)
-    for url, parameters in found:
-        if _NEXT.search(parameters) and url.strip():
+    rels = [_rels(parameters) for _, parameters in found]
+    for (url, _), words in zip(found, rels, strict=True):
+        if "next" in words and url.strip():
             return url.strip(), False
-    is_other = bool(found) and all(_REL.search(parameters) and not _NEXT.search(parameters) for _, parameters in found)
+    is_other = bool(found) and all(words and "next" not in words for words in rels)
     return "", not is_other
+
+
+def _rels(parameters: str) -> list[str]:
+    found = _REL.search(parameters)
+    return [] if found is None else "".join(word or "" for word in found.groups()).strip("\"'").lower().split()
 
 
 def _joined(url: str, link: str) -> str:

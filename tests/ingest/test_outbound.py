@@ -258,3 +258,11 @@ async def test_a_certificate_must_be_trusted_and_be_of_the_name_that_is_called(t
         async with calling(resolve=names) as outbound:
             with pytest.raises(Unreachable, match="certificate is not to be trusted"):
                 await outbound.call("GET", url, token="t", encoding="raw")
+
+
+async def test_several_links_are_as_one() -> None:
+    """Source: RFC 8288, 3: a Link header may come again, as any list may (RFC 9110, 5.3)."""
+    both = b'HTTP/1.1 200 OK\r\nLink: </v?2>; rel="next"\r\nlink: </v?9>; rel="last"\r\ncontent-length: 2\r\n\r\n{}'
+    async with serving(both) as server, calling() as outbound:
+        found = await outbound.call("GET", server.url, token="t", encoding="raw")
+    assert found.headers["link"] == '</v?2>; rel="next", </v?9>; rel="last"'

@@ -74,7 +74,13 @@ def test_the_first_page_is_asked_for_with_the_window_and_the_limit() -> None:
 
 def test_a_link_is_followed_as_it_is() -> None:
     cursor = "https://cpo.example/other/path?x=%2F&cursor=abc=="
-    for header in (f'<{cursor}>; rel="next"', f"<{cursor}>;rel=next", f'<{cursor}>; REL="Next"; title="a"'):
+    for header in (
+        f'<{cursor}>; rel="next"',
+        f"<{cursor}>;rel=next",
+        f'<{cursor}>; REL="Next"; title="a"',
+        f"<{cursor}>; rel='next'",
+        f'<{cursor}>; title="a"; rel="last next"',
+    ):
         found = after(at(0), page(link=header))
         assert (found.act, found.place.url, found.place.offset, found.takes, rules(found)) == ("read", cursor, 10, True, [])
 
