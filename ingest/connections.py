@@ -113,6 +113,8 @@ class Partners(Struct, frozen=True):
     offers: dict[str, Invitation] = {}
     pulls: dict[str, PartnerPullSet] = {}
     """What an operator said of crawls; who is not in it is crawled always."""
+    own: frozenset[str] = frozenset()
+    """Our own parties: a hub names us among its clients, and neither writes nor reads as us."""
 
 
 def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
@@ -334,6 +336,7 @@ def _without(partners: Partners, name: str, at: Instant) -> Partners:
             {known: invitation for known, invitation in partners.invitations.items() if known != name},
             {known: offer for known, offer in partners.offers.items() if known != name},
             {known: pull for known, pull in partners.pulls.items() if known != name},
+            partners.own,
         )
     )
 
@@ -360,7 +363,7 @@ def _behind_hubs(partners: Partners) -> Partners:
     for name, connection in connections.items():
         if connection.is_hub:
             told = {one.party for one in partners.clients.values() if one.hub == name and one.status != "SUSPENDED"}
-            behind = {party for party in told if partners.bound.get(party, name) == name}
+            behind = {party for party in told - partners.own if partners.bound.get(party, name) == name}
             own = {role.party for role in connection.roles}
             connections[name] = replace(connection, parties=frozenset(own.union(connection.allowed, behind)))
     return replace(partners, connections=connections)

@@ -112,8 +112,17 @@ class PartnerRegistry:
     Whatever was added or removed here, or by another process on the same log, holds for the next request.
     """
 
-    def __init__(self, log: EventLog, pepper: bytes, clock: Clock, key: bytes = b"", *, settled_s: float = SETTLED_S) -> None:
-        """`key` encrypts what partners give us; without one it hangs on the pepper.
+    def __init__(
+        self,
+        log: EventLog,
+        pepper: bytes,
+        clock: Clock,
+        key: bytes = b"",
+        own: Iterable[str] = (),
+        *,
+        settled_s: float = SETTLED_S,
+    ) -> None:
+        """`key` encrypts what partners give us; without one it hangs on the pepper. `own` are our own parties (`NL*TNM`).
 
         `settled_s` is how long whoever presents a token that we have just given away waits for its registration to be folded.
         """
@@ -122,7 +131,7 @@ class PartnerRegistry:
         self._pepper = pepper
         self._sealer = Sealer(pepper, key)
         self._clock = clock
-        self._partners = Partners()
+        self._partners = Partners(own=frozenset(own))
         self._next = 0
         self._lost: dict[bytes, PartnerConflict | None] = {}
         self._learned: dict[str, str] = {}

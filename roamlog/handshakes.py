@@ -22,6 +22,11 @@ def ourselves_of(settings: Settings, public_url: str) -> Ourselves:
     return Ourselves(settings.roles, settings.hub_party_id, settings.business_name, public_url)
 
 
+def own_parties(settings: Settings) -> frozenset[str]:
+    """Return what we are called, `NL*TNM`; nobody else is."""
+    return ourselves_of(settings, "").parties
+
+
 def credentials_of(  # noqa: PLR0917
     settings: Settings,
     registry: PartnerRegistry,

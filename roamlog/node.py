@@ -21,7 +21,7 @@ from ingest.push import Push
 from ingest.secrets import Secrets
 from roamlog.errors import Unusable, first_of
 from roamlog.folder import FREE_BYTES, Folder
-from roamlog.handshakes import outbound_of
+from roamlog.handshakes import outbound_of, own_parties
 from roamlog.pulling import pages_of, pull_of
 from roamlog.settings import Settings
 from schemas.ocpi.dialect import Dialect
@@ -199,7 +199,7 @@ async def opened(folder: Folder, settings: Settings) -> AsyncIterator[Node]:
         if not folder.run.has_log:
             folder.run.has_log = True
             folder.save()
-        registry = PartnerRegistry(log, keys.pepper, clock, keys.key)
+        registry = PartnerRegistry(log, keys.pepper, clock, keys.key, own_parties(settings))
         await registry.catch_up()
         yield Node(
             settings=settings,

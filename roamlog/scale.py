@@ -25,7 +25,7 @@ from ingest.push import Push
 from ingest.secrets import Secrets
 from roamlog.app import House, application, giving
 from roamlog.errors import Failure, Unusable, first_of
-from roamlog.handshakes import outbound_of
+from roamlog.handshakes import outbound_of, own_parties
 from roamlog.listen import Server as HttpServer
 from roamlog.listen import bound, expire, many_files, server_of, thrifty, unbound, url_of
 from roamlog.operations import Operation, Told, failure_of
@@ -92,7 +92,7 @@ class Shared:
         self.projections: Sequence[AnyProjection] = projections()
         self.topics = {projection.name: projection.topics for projection in self.projections}
         self.secrets = Secrets(settings.pepper.encode(), settings.operator_token, settings.partner_key.encode())
-        self.registry = PartnerRegistry(log, self.secrets.pepper, clock, self.secrets.key)
+        self.registry = PartnerRegistry(log, self.secrets.pepper, clock, self.secrets.key, own_parties(settings))
         self.metrics = Metrics()
         self.dialects = discover()
         self.existence = Existence(settings.key_cache_bytes)
@@ -209,7 +209,7 @@ def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT
         log, clock = await KafkaLog.open(cluster_of(settings)), SystemClock()
         outbound = outbound_of(settings, clock)
         try:
-            registry = PartnerRegistry(log, settings.pepper.encode(), clock, settings.partner_key.encode())
+            registry = PartnerRegistry(log, settings.pepper.encode(), clock, settings.partner_key.encode(), own_parties(settings))
             await registry.catch_up()
             # Operations on partners need no more of a node than its registry, and what calls partners.
             node = SimpleNamespace(

@@ -88,6 +88,21 @@ def test_an_invitation_becomes_a_connection_once() -> None:
     assert {text: meant.form for text, meant in partners.texts.items() if meant.token_hash == "C"} == {"C": 0, "C-64": 1, "C-lf": 2}
 
 
+def test_a_hub_that_names_us_among_its_clients_is_not_us() -> None:
+    ours, msp = PartyRole("CPO", "NL", "RML"), PartyRole("EMSP", "DE", "MSP")
+    partners = Partners(own=frozenset({"NL*RML"}))
+    said: list[PartnerEvent] = [
+        invited(name="tnm"),
+        PartnerRemoved("tnm"),
+        invited(name="hub"),
+        registered(name="hub", of=terms("C", HUB, version="2.3.0", behind=(ours, msp))),
+        ClientReplaced("hub", "NL", "RML", "EMSP", "CONNECTED", NOW + 2, b"{}"),  # type: ignore[arg-type]
+    ]
+    for event in said:
+        partners = fold(partners, event, NOW)
+    assert partners.connections["hub"].parties == {"NL*HUB", "DE*MSP"}
+
+
 @pytest.mark.parametrize("order", list(permutations(["C", "D", "E"])))
 def test_of_several_that_show_one_token_a_the_first_in_the_log_wins(order: tuple[str, ...]) -> None:
     partners = after(invited())

@@ -20,7 +20,7 @@ from ingest.push import Push
 from ingest.registration import Registration
 from ingest.secrets import Secrets
 from roamlog.app import House, application
-from roamlog.handshakes import outbound_of, registration_of
+from roamlog.handshakes import outbound_of, own_parties, registration_of
 from roamlog.listen import bound, server_of, url_of
 from roamlog.settings import Settings
 from schemas import envelope as envelopes
@@ -48,7 +48,7 @@ class Platform:
         self.settings = settings
         self.log = log
         self.clock = clock
-        self.registry = PartnerRegistry(log, b"pepper", clock, b"key")
+        self.registry = PartnerRegistry(log, b"pepper", clock, b"key", own_parties(settings))
         self.outbound = outbound_of(settings, clock)
         dialects = {version: DIALECTS[version] for version in versions}
         self.registration: Registration = registration_of(settings, self.registry, self.outbound, dialects, url)
