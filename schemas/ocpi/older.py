@@ -55,12 +55,16 @@ class Up:
 
 
 class Down:
-    """A lowering under way: what stands beside the object, and what was lost or made up."""
+    """A lowering under way: what stands beside the object, and what was lost or made up.
 
-    __slots__ = ("beside", "losses")
+    `brings_shelves`: what was taken from beside it may have members that are called like a shelf.
+    """
+
+    __slots__ = ("beside", "brings_shelves", "losses")
 
     def __init__(self, beside: Beside) -> None:
         self.beside = beside
+        self.brings_shelves = False
         self.losses: list[Loss] = []
 
     def lost(self, at: str, reason: str) -> None:
@@ -304,7 +308,7 @@ class Older(Declared):
         except Withheld as reason:
             return Lowered(b"", tuple(down.losses), str(reason))
         text = codec.encode(fields)
-        if not has_no_shelf(text):
+        if down.brings_shelves or not has_no_shelf(document):
             texts = codec.fields(text)
             text = codec.encode(texts) if self._shelf.unseal(texts, down.losses) else text
         return Lowered(text, tuple(down.losses))

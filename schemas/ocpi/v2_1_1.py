@@ -19,7 +19,7 @@ from schemas.ocpi.checks import OLDER_SENSE
 from schemas.ocpi.declared import Withheld
 from schemas.ocpi.dialect import NOTHING_BESIDE, Beside, Dialect
 from schemas.ocpi.older import NA, Down, Fields, Lowering, Objects, Older, Up, Way
-from schemas.ocpi.shelf import SHELVES
+from schemas.ocpi.shelf import SHELVES, has_no_shelf
 from schemas.ocpi.spec import Spec
 from schemas.ocpi.zones import main_zone
 from schemas.types import Instant, Json, Loss, date_time, identity, instant
@@ -218,16 +218,16 @@ class Objects211(Objects):
             raise Withheld(f"OCPI {self.version} has the Location within the Session, and this one is not known")
         read = self._remembered_place if len(location) <= _REMEMBERED_BYTES else self._place_text
         location_id, evse_uid, connector_id = map(identity, ids)
-        text, losses = read(location, location_id, evse_uid, connector_id)
+        text, losses, down.brings_shelves = read(location, location_id, evse_uid, connector_id)
         if down.beside.tariffs and any(loss.pointer.endswith("/tariff_ids") for loss in losses):
             # Which of a Connector's tariffs is given depends on them, and on the time.
-            text, losses = self._place_text(location, location_id, evse_uid, connector_id, down.beside)
+            text, losses, down.brings_shelves = self._place_text(location, location_id, evse_uid, connector_id, down.beside)
         down.losses += losses
         return text
 
     def _place_text(
         self, location: bytes, location_id: str, evse_uid: str, connector_id: str, beside: Beside = NOTHING_BESIDE
-    ) -> tuple[Raw, list[Loss]]:
+    ) -> tuple[Raw, list[Loss], bool]:
         place: Fields = _generic.decode(location)
         place["evses"] = [
             {**evse, "connectors": connectors}
@@ -241,7 +241,8 @@ class Objects211(Objects):
         self.lower_place(place, down, "/location")
         if not place["evses"]:
             raise Withheld(f"OCPI {self.version} has the Connector within the Session, and cannot say this one")
-        return Raw(codec.encode(place)), down.losses
+        text = codec.encode(place)
+        return Raw(text), down.losses, not has_no_shelf(text)
 
     # Charging periods
 
@@ -278,7 +279,7 @@ class Objects211(Objects):
         except msgspec.ValidationError:  # unknown fields
             return Raw(codec.encode(self._lowered_periods(_generic.decode(text), low, None)))
         known = self.known["CdrDimensionType"]
-        if any(dimension.type not in known for period in periods for dimension in period.dimensions):
+        if not known.issuperset([dimension.type for period in periods for dimension in period.dimensions]):
             return Raw(codec.encode(self._lowered_periods(_generic.decode(text), low, None)))
         named = False
         for period in periods:
