@@ -35,14 +35,17 @@ class EitherSide:
         if len(parts) < 5 or parts[:2] != ["", "ocpi"] or parts[3] != EITHER or interface(parts[2]).has_roles:
             return scope
         module = _MODULES.get(parts[4])
+        if module is None:
+            return scope
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             connection = await self._registry.authenticate(headers.get(b"authorization", b""))
         except LogUnavailable:
-            return scope
-        if module is None or connection is None:
-            return scope
-        side = side_of(connection.roles[0].role, module).lower()
+            connection = None
+        if connection is not None:
+            side = side_of(connection.roles[0].role, module).lower()
+        else:  # either side refuses a token that opens nothing, or says that it cannot tell
+            side = "sender" if scope["method"] == "GET" else "receiver"
         sided = dict(scope)
         head = f"{root}/ocpi/{parts[2]}"
         sided["path"] = f"{head}/{side}/{'/'.join(parts[4:])}"

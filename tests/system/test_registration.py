@@ -125,6 +125,20 @@ async def test_before_2_2_a_partner_that_nobody_named_one_role_for_has_the_one_t
                 )
 
 
+@older
+@pytest.mark.point(3)
+async def test_before_2_2_a_token_a_is_refused_at_the_very_endpoints_that_it_is_shown(version: str) -> None:
+    async with platform() as home:
+        token = await invited(home, "tnm")
+        shown = [url for name, _, url in await offered(home, version, token) if name != "credentials"]
+        assert len(shown) == 5
+        for url in shown:
+            for method in ("GET", "PUT", "PATCH", "POST", "DELETE"):
+                for presented in (token, "unknown"):
+                    answer = await home.ask(method, f"{url}/NL/TNM/1", presented, {})
+                    assert (answer.status, answer.code) == (401, 2000), (method, url)
+
+
 @pytest.mark.point(3)
 @pytest.mark.parametrize("version", LATER)
 async def test_a_token_a_opens_nothing_but_versions_details_and_credentials(version: str) -> None:
