@@ -163,8 +163,9 @@ def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
             _check_same(before, terms)
             return _agreed(partners, before, terms, before.allowed, at)
         case PartnerUnregistered(name):
-            closed = partners.connections.get(name)
-            gone = {} if closed is None else {text: meant for text, meant in partners.texts.items() if meant.name == name}
+            if name not in partners.connections:
+                return partners
+            gone = {text: meant for text, meant in partners.texts.items() if meant.name == name}
             left = _without(partners, name, at)
             return replace(left, texts=left.texts | {text: meant._replace(use="gone", until=None) for text, meant in gone.items()})
         case PartnerPullSet(name):

@@ -88,6 +88,13 @@ def test_an_invitation_becomes_a_connection_once() -> None:
     assert {text: meant.form for text, meant in partners.texts.items() if meant.token_hash == "C"} == {"C": 0, "C-64": 1, "C-lf": 2}
 
 
+def test_who_unregisters_twice_is_gone_and_may_be_invited_meanwhile() -> None:
+    twice = after(invited(), registered(), PartnerUnregistered("tnm", "them"), PartnerUnregistered("tnm", "them"))
+    assert uses(twice) == {"A": "(gone)", "C": "(gone)"}
+    again = after(invited(), registered(), PartnerUnregistered("tnm", "them"), invited("B"), PartnerUnregistered("tnm", "them"))
+    assert uses(again)["B"] == "invited"
+
+
 def test_a_hub_that_names_us_among_its_clients_is_not_us() -> None:
     ours, msp = PartyRole("CPO", "NL", "RML"), PartyRole("EMSP", "DE", "MSP")
     partners = Partners(own=frozenset({"NL*RML"}))
