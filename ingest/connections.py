@@ -345,7 +345,7 @@ def _without(partners: Partners, name: str, at: Instant) -> Partners:
 def _suspend(clients: dict[tuple[str, str, str], Client], gone: Callable[[Client], bool], at: Instant) -> None:
     for key, client in clients.items():
         if gone(client):
-            clients[key] = replace(client, status="SUSPENDED", last_updated=at)
+            clients[key] = replace(client, status="SUSPENDED", last_updated=at, withdrawn=True)
 
 
 def _note(clients: dict[tuple[str, str, str], Client], client: Client) -> None:
@@ -354,8 +354,10 @@ def _note(clients: dict[tuple[str, str, str], Client], client: Client) -> None:
     before = clients.get(key)
     if before is None:
         clients[key] = client
-    elif client.last_updated >= before.last_updated:
-        clients[key] = replace(client, first_seen=before.first_seen)
+    elif before.withdrawn or client.last_updated >= before.last_updated:
+        # Who reads our list by date learns of it, however old the word of the hub is.
+        last_updated = max(client.last_updated, before.last_updated)
+        clients[key] = replace(client, first_seen=before.first_seen, last_updated=last_updated)
 
 
 def _behind_hubs(partners: Partners) -> Partners:

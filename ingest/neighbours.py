@@ -110,8 +110,10 @@ class Neighbours:
             return
         said = replaced(connection, info, body, now)
         known = self._registry.client(connection.name, info.party, info.role)
-        if known is not None and known.status == said.status and info.last_updated in {None, known.last_updated}:
-            return
+        if known is not None and not known.withdrawn:
+            is_same = known.status == said.status and info.last_updated in {None, known.last_updated}
+            if is_same or said.last_updated < known.last_updated:
+                return
         circumstances = Envelope(
             event_id=hashlib.blake2b(
                 msgspec.json.encode((connection.name, HUBCLIENTINFO, info.party, info.role, said.last_updated)) + body,

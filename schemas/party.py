@@ -200,6 +200,8 @@ class Client(Struct, frozen=True):
     first_seen: Instant
     hub: str = ""
     document: bytes = b""
+    withdrawn: bool = False
+    """It is SUSPENDED because its connection ended, not because anybody said so: whatever is said of it anew holds."""
 
     @property
     def party(self) -> str:

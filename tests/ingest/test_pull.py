@@ -20,11 +20,14 @@ from ingest.outbound import Outbound
 from ingest.paging import Patience
 from ingest.partners import party_roles
 from ingest.pull import Last, NotPulled, Pull, fraction, is_due, sender_url
+from schemas import envelope as envelopes
+from schemas.events import Envelope
 from schemas.party import Endpoint, PartnerRegistered, PartyRole, Terms
 from schemas.types import Module
 from streams.crawled import Crawled
-from streams.ports import TableStore
+from streams.ports import TableStore, TopicPartition
 from streams.standing import Standing
+from streams.topics import PARTNERS
 
 HOUR: Final = 3600 * SECOND
 OWN: Final = party_roles(["ZZ*RML"], ["CPO", "EMSP"])
@@ -418,6 +421,39 @@ async def test_of_a_hubs_clients_all_are_read_though_one_leaves_meanwhile(world:
     hub = world.home.registry.get("tnm")
     assert hub is not None
     assert hub.parties == {"SE*TNM", "FR*ONE", "FR*TWO", "FR*OFF", "FR*END"}
+
+
+async def test_a_hub_that_comes_again_has_its_clients_again(world: World) -> None:
+    world.sender.lists |= {"hubclientinfo": [client("ONE")], "tariffs": []}
+    await world.register("hubclientinfo", "tariffs", role="HUB")
+    await world.pull.now("tnm")
+    world.home.clock.advance(HOUR)
+    await world.home.registry.remove("tnm")
+    world.home.clock.advance(HOUR)
+    await world.register("hubclientinfo", "tariffs", role="HUB")
+    for _ in range(2):
+        await world.pull.now("tnm")
+        hub = world.home.registry.get("tnm")
+        assert hub is not None
+        assert hub.parties == {"SE*TNM", "FR*ONE"}
+    told = [one for one in await said(world) if one.type == "clientinfo.replaced"]
+    assert len(told) == 2, "what is no news is not said again"
+
+
+async def test_what_a_hub_says_that_is_older_than_what_is_known_is_not_kept(world: World) -> None:
+    world.sender.lists |= {"hubclientinfo": [client("ONE", last_updated="2026-09-21T00:00:00Z")], "tariffs": []}
+    await world.register("hubclientinfo", "tariffs", role="HUB")
+    await world.pull.now("tnm")
+    world.sender.lists["hubclientinfo"] = [client("ONE", status="PLANNED")]
+    await world.pull.now("tnm")
+    assert len([one for one in await said(world) if one.type == "clientinfo.replaced"]) == 1
+
+
+async def said(world: World) -> list[Envelope]:
+    """Return what stands in ocpi.partners."""
+    place = TopicPartition(PARTNERS, 0)
+    found = await world.home.log.fetch({place: 0}, max_records=1000, wait_s=0)
+    return [envelopes.decode(record.value) for record in found[place]]
 
 
 async def test_what_is_ours_never_vanishes_from_a_partners_list(world: World) -> None:
