@@ -31,6 +31,8 @@ STUCK_S: Final = 30.0
 
 IDLE_S: Final = 0.1
 WAIT_S: Final = 0.2
+AGAIN_S: Final = 1.0
+"""How long a worker waits for a store that is away before it asks again where its partitions stand."""
 
 _say: Final = logging.getLogger("roamlog")
 
@@ -175,8 +177,7 @@ class Worker:
         standing: list[tuple[Work, dict[TopicPartition, Reached]]] = []
         furthest: dict[TopicPartition, Reached] = {}
         works = [Work(projection, self._serving[projection.name], self._cache_bytes) for projection in self._projections]
-        # At once, because nothing of these partitions is folded meanwhile.
-        positions = await asyncio.gather(*(self._generations.positions(work.generation) for work in works))
+        positions = await self._saved(works)
         for work, projection, saved in zip(works, self._projections, positions, strict=True):
             own = {place: saved.get(place, Reached(0, 0)) for place in ours if place.topic in projection.topics}
             standing.append((work, own))
@@ -190,6 +191,19 @@ class Worker:
             self._projector.positions = furthest
             self._counted = {place: at.next_offset for place, at in furthest.items()}
             self._took_over = self._seen
+
+    async def _saved(self, works: Sequence[Work]) -> list[dict[TopicPartition, Reached]]:
+        """Return where each projection stands, waiting for a store that is away: what was delivered is not delivered again."""
+        away = False
+        while True:
+            try:
+                # At once, because nothing of these partitions is folded meanwhile.
+                return await asyncio.gather(*(self._generations.positions(work.generation) for work in works))
+            except StoreUnavailable as fault:
+                if not away:
+                    _say.warning("where the projections stand cannot be read now, which is tried again: %s", fault)
+                away = True
+                await asyncio.sleep(AGAIN_S)
 
     async def _catch_up(
         self, work: Work, own: Mapping[TopicPartition, Reached], furthest: Mapping[TopicPartition, Reached]

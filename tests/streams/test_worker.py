@@ -443,3 +443,33 @@ async def test_the_time_to_fold_something_counts_from_when_the_store_is_back(
         await running.until(lambda: False)
     assert raised.group_contains(Stuck)
     assert asyncio.get_running_loop().time() - back > 1.2
+
+
+class AwayAtFirst:
+    """A store that cannot tell where the projections stand, the first times that it is asked."""
+
+    def __init__(self, store: TableStore) -> None:
+        self.refused = 0
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def query(self, sql: str, *arguments: Any) -> Any:
+        if "FROM positions" in sql and self.refused < 2 * len(CHARGED):
+            self.refused += 1
+            raise StoreUnavailable("away")
+        return await self._store.query(sql, *arguments)
+
+
+async def test_a_store_that_is_away_while_partitions_are_given_out_is_waited_for(
+    cluster: Cluster, log: KafkaLog, store: TableStore
+) -> None:
+    await prepare(log, store, CHARGED)
+    events = sessions(2)
+    await log.append([entry(event) for event in events])
+    away = AwayAtFirst(store)
+    running = Running(cluster, group_of(cluster), log, away)
+    await running.until(lambda: running.folded() == len(events))
+    await running.end()
+    assert away.refused > len(CHARGED)
