@@ -31,6 +31,9 @@ from schemas.types import Instant
 GRACE_US: Final = 60_000_000
 """For how long (microseconds) a token that was replaced still opens: both may be under way when it is (requirements 4.2)."""
 
+OVERTAKEN_US: Final = 3_600_000_000
+"""For how long a token that was offered opens beside the one agreed on: both sides may have changed theirs at once."""
+
 Use = Literal["partner", "replaced", "invited", "offered", "spent", "gone"]
 """What a token is good for. partner: everything. replaced: everything, for a while. invited: to register. offered: to look at our
 versions while we register. spent: it was used to register. gone: its connection was closed."""
@@ -144,7 +147,8 @@ def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
                 invitations=cleared.invitations | {name: invitation},
             )
         case PartnerOffered(name, token_hashes, expires_at, roles_named):
-            cleared = _dropped(partners, name, {"offered"})
+            # Of one who is connected nobody knows that it has not taken an earlier one, and pushes with it.
+            cleared = _dropped(partners, name, {"offered"}, past=at if name in partners.connections else None)
             _check_texts(cleared, token_hashes, at)
             return replace(
                 cleared,
@@ -153,7 +157,12 @@ def fold(partners: Partners, event: PartnerEvent, at: Instant) -> Partners:
             )
         case PartnerWithdrawn(name, token_hash):
             found = partners.offers.get(name)
-            return partners if found is None or found.token_hash != token_hash else _dropped(partners, name, {"offered"})
+            if found is None or found.token_hash != token_hash:
+                return partners
+            texts = {
+                text: meant for text, meant in partners.texts.items() if meant.use != "offered" or meant.token_hash != token_hash
+            }
+            return replace(partners, texts=texts, offers={known: one for known, one in partners.offers.items() if known != name})
         case PartnerRegistered(name, _, opened_with, terms, allowed):
             return _registered(partners, name, opened_with, terms, allowed, at)
         case PartnerUpdated(name, _, replaces, terms):
@@ -226,8 +235,13 @@ def _agreed(partners: Partners, before: Connection, terms: Terms, allowed: tuple
         for text, meant in cleared.texts.items()
         if meant.name == name and meant.use == "partner"
     }
+    overtaken = {
+        text: meant._replace(until=min(meant.until or at, at + OVERTAKEN_US))
+        for text, meant in cleared.texts.items()
+        if meant.name == name and meant.use == "offered"
+    }
     offers = {known: offer for known, offer in cleared.offers.items() if known != name}
-    return _with(replace(cleared, offers=offers), connection, replaced | _texts(name, hashes, "partner"), at)
+    return _with(replace(cleared, offers=offers), connection, overtaken | replaced | _texts(name, hashes, "partner"), at)
 
 
 def _check_name(partners: Partners, name: str) -> None:

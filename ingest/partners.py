@@ -46,6 +46,9 @@ __all__ = ["Bearer", "Connection", "Issued", "PartnerRegistry", "checked_name", 
 OFFER_US: Final = 3_600_000_000
 """For how long (microseconds) a partner may look at our versions with a token that we gave it and it has not taken."""
 
+ROTATED_US: Final = 30 * 24 * 3_600_000_000
+"""For how long a token opens that a partner who is connected was given and whose answer was lost: it may push with no other."""
+
 SETTLED_S: Final = 2.0
 
 RESERVED: Final = frozenset({"linker", "load", "operator"})
@@ -308,7 +311,8 @@ class PartnerRegistry:
         checked_name(name)
         token = auth.new_token()
         hashes = self.hashes(token)
-        await self.say(PartnerOffered(name, hashes, self._clock.now() + OFFER_US, tuple(roles)), "")
+        lasts_us = ROTATED_US if name in self._partners.connections else OFFER_US
+        await self.say(PartnerOffered(name, hashes, self._clock.now() + lasts_us, tuple(roles)), "")
         return token, hashes
 
     def pull(self, name: str) -> PartnerPullSet:

@@ -147,7 +147,8 @@ class Registration:
             meant = {405: "; it has registered us already, or knows no registration", 401: "; the token is not, or no longer, good"}
             hint = meant.get(fault.http, f"; can it reach {self._ourselves.versions_url} now? roamlog serve must run")
             text = f"the partner did not take our credentials: {fault}{hint}"
-            raise NotRegistered(text, is_refused=fault.http > 0) from None
+            # What fails on its way back (502, 504), or after it was kept, may have been taken.
+            raise NotRegistered(text, is_refused=0 < fault.http < 500) from None
         except InvalidCredentials as fault:
             text = f"the partner answers with credentials that cannot be used ({fault})"
             raise NotRegistered(text, is_refused=False) from None

@@ -355,10 +355,22 @@ async def test_a_rotation_whose_answer_is_lost_leaves_the_new_token_open() -> No
         (put,) = partner.to("PUT")
         assert (await home.ask("PUT", "2.2.1/receiver/sessions/NL/TNM/S1", put.body["token"], session())).code == 1000
         assert home.partner("tnm") == before
+        home.clock.advance(2 * HOUR)
         partner.answers["PUT /SENDER/credentials"] = ocpi(None, 2000)
         with pytest.raises(NotRegistered, match="OCPI 2000"):
             await home.registration.rotate("tnm")
         assert (await home.ask("GET", "versions", partner.to("PUT")[-1].body["token"])).status == 401
+        assert (await home.ask("GET", "versions", put.body["token"])).code == 1000, "nobody knows that it is not the one"
+        partner.answers["PUT /SENDER/credentials"] = ocpi(None, 3000, 504)  # a proxy's, behind which it may have been taken
+        with pytest.raises(NotRegistered, match="HTTP 504"):
+            await home.registration.rotate("tnm")
+        assert (await home.ask("GET", "versions", partner.to("PUT")[-1].body["token"])).code == 1000
+        del partner.answers["PUT /SENDER/credentials"]
+        await home.registration.rotate("tnm")
+        home.clock.advance(HOUR)
+        for sent in partner.to("PUT")[:-1]:
+            assert (await home.ask("GET", "versions", sent.body["token"])).status == 401
+        assert (await home.ask("GET", "versions", partner.to("PUT")[-1].body["token"])).code == 1000
 
 
 @every
