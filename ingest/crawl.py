@@ -144,6 +144,8 @@ class Crawler:
         self._sleep = sleep
         self._under_way = 0
         self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
+        self.renewed: Callable[[Target], Target] = lambda target: target
+        """Gives a list as it is to be asked for now: tokens may have been changed since the crawl began."""
 
     def begun(self, target: Target, *, full: bool, watermark: Instant | None, reason: Reason) -> CrawlStarted:
         """Return what a new crawl asks for: what changed since the watermark, the whole list where there is none or `full`.
@@ -229,7 +231,8 @@ class Crawler:
 
     async def fetch(self, target: Target, url: str) -> Fetched:
         """Return one answer, as the partner's token opens it; raises Unreachable."""
-        return await self._caller.call("GET", url, token=target.token, encoding=target.encoding, headers=target.headers)
+        now = self.renewed(target)
+        return await self._caller.call("GET", url, token=now.token, encoding=now.encoding, headers=now.headers)
 
     async def _go_on(  # noqa: PLR0917
         self, target: Target, run: Run, visited: set[str], seen: set[bytes], parties: frozenset[str], told: Callable[[Told], None]

@@ -156,6 +156,7 @@ class Pull:
         self._busy: set[_List] = set()
         self._known = False
         self._turn = asyncio.Lock()
+        crawler.renewed = self._renewed
 
     async def run(self) -> NoReturn:
         """Crawl what is due, for ever. The owner ends it by cancelling; what is under way goes on with the next start."""
@@ -249,6 +250,14 @@ class Pull:
             raise NotPulled(f"{connection.name} gave us no token, so its lists cannot be asked for; it has to register")
         headers = routing(module, connection.version, connection.roles, self._own)
         return Target(connection, module, connection.version, url, token, connection.encoding, headers)
+
+    def _renewed(self, target: Target) -> Target:
+        """Return the list with the token that holds now, as long as it is where it was."""
+        connection = self._registry.get(target.connection.name)
+        if connection is None or sender_url(connection, target.module) != target.url:
+            return target
+        token = self._registry.token_for(connection.name)
+        return target if token is None else replace(target, token=token, encoding=connection.encoding)
 
     async def _learn(self) -> None:
         """Read from the tables, once, what earlier crawls reached, and which were broken off."""

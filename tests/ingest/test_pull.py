@@ -1,6 +1,7 @@
 """When lists are crawled, and that an object which was pushed in parts and is not known is asked for (requirements 3 and 10)."""
 
 import asyncio
+import base64
 import copy
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -11,6 +12,7 @@ from samples import LOCATION, TARIFF
 from sender import Fault, Sender, serving
 
 from api.lookup import DocumentLookup
+from ingest.connections import fold
 from ingest.crawl import Crawler
 from ingest.errors import UnknownPartner
 from ingest.existence import Existence
@@ -22,7 +24,7 @@ from ingest.partners import party_roles
 from ingest.pull import Last, NotPulled, Pull, fraction, is_due, sender_url
 from schemas import envelope as envelopes
 from schemas.events import Envelope
-from schemas.party import Endpoint, PartnerRegistered, PartyRole, Terms
+from schemas.party import Endpoint, PartnerRegistered, PartnerUpdated, PartyRole, Terms
 from schemas.types import Module
 from streams.crawled import Crawled
 from streams.ports import TableStore, TopicPartition
@@ -262,6 +264,27 @@ async def test_what_another_partner_of_that_name_was_crawled_for_says_nothing_of
     world.home.clock.advance(HOUR)
     (third,) = await world.pull.now("tnm")
     assert (third.reach, third.date_from) == ("window", again.watermark)
+
+
+async def test_a_crawl_goes_on_with_the_token_that_holds_now(world: World) -> None:
+    world.sender.lists |= {"sessions": [], "tariffs": [tariff(1), tariff(2)]}
+    world.sender.cap = 1
+    await world.register("sessions", "tariffs")
+    registry = world.home.registry
+    before = registry.get("tnm")
+    assert before is not None
+
+    def rotates(number: int) -> None:
+        if number == 2:  # the first page of two, when another list was read already
+            outbound = registry.sealed("tnm", "fresh")
+            terms = Terms(before.roles, "2.2.1", ("x",), before.endpoints, before.versions_url, outbound, "base64")
+            changed = PartnerUpdated("tnm", "us", before.token_hash, terms)
+            registry._partners = fold(registry._partners, changed, world.home.clock.now())
+            world.sender.token = f"Token {base64.b64encode(b'fresh').decode()}"
+
+    world.sender.on_page = rotates
+    assert [ended.complete for ended in await world.pull.now("tnm")] == [True, True]
+    assert len(world.sender.asked) == 3
 
 
 async def test_lists_are_crawled_by_themselves_and_whole_once_a_week(world: World) -> None:
