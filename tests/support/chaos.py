@@ -380,7 +380,7 @@ class Chaos:
                 left.append(fault)
                 raise
             # Else ClickHouse would be away for minutes, and little would be pushed, folded and broken meanwhile.
-            rest_s = self.plan.away_s / 2 if target == "clickhouse" else 0.0
+            rest_s = self.plan.away_s if target == "clickhouse" else 0.0
             self._not_before[target] = time.monotonic() + rest_s
             self.done[fault] += 1
 
