@@ -377,7 +377,14 @@ class Pull:
         is_other = of.started_at < target.connection.added_at - SAFETY_US
         if of.version != target.version or not of.url.startswith(target.url) or is_other:
             return await self._crawler.give_up(broken.run, "moved", "the partner lists the module elsewhere now")
-        return await self._crawler.resume(target, broken.run, broken.offset, parties=parties, told=told)
+        try:
+            return await self._crawler.resume(target, broken.run, broken.offset, parties=parties, told=told)
+        except (LogUnavailable, StoreUnavailable):
+            raise
+        except Exception:
+            # Going on would meet the same defect again, for ever; the next crawl begins anew.
+            await self._crawler.give_up(broken.run, "defect", "the crawl met a defect of this release, and met it again")
+            raise
 
     def _note(self, place: _List, ended: CrawlEnded) -> None:
         module = place.module.value

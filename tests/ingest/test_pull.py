@@ -16,7 +16,7 @@ from ingest.connections import fold
 from ingest.crawl import Crawler
 from ingest.errors import UnknownPartner
 from ingest.existence import Existence
-from ingest.intake import Intake
+from ingest.intake import Intake, Taken
 from ingest.neighbours import Neighbours
 from ingest.outbound import Outbound
 from ingest.paging import Patience
@@ -70,7 +70,7 @@ class World:
         self.home = home
         self.sender = sender
         standing = Standing(home.store)
-        intake = Intake(
+        self.intake = intake = Intake(
             log=home.log,
             dialects=home.dialects,
             standing=standing,
@@ -161,6 +161,30 @@ def tariff(number: int) -> dict[str, Any]:
 def location(number: int) -> dict[str, Any]:
     mine = {"id": f"LOC{number}", "country_code": "SE", "party_id": "TNM", "last_updated": "2026-09-20T00:00:00Z"}
     return copy.deepcopy(LOCATION) | mine
+
+
+class Defective(Intake):
+    """Takes nothing: it meets a defect."""
+
+    async def take(self, *_: object, **__: object) -> Taken:
+        raise ZeroDivisionError
+
+
+async def test_a_crawl_that_meets_a_defect_again_ends_and_the_next_begins_anew(world: World) -> None:
+    world.sender.lists["tariffs"] = [tariff(1)]
+    await world.register("tariffs")
+    world.intake.__class__ = Defective
+    with pytest.raises(ZeroDivisionError):
+        await world.pull.now("tnm")
+    await world.home.fold()
+    assert await world.runs("status") == [(b"running",)]
+    with pytest.raises(ZeroDivisionError):
+        await world.pull.now("tnm")
+    await world.home.fold()
+    assert await world.runs("status, rules") == [(b"incomplete", [b"defect"])]
+    world.intake.__class__ = Intake
+    (ended,) = await world.pull.now("tnm")
+    assert (ended.complete, ended.counts.appended) == (True, 1)
 
 
 async def test_what_a_partner_offers_as_a_sender_is_crawled_and_nothing_else(world: World) -> None:
