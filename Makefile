@@ -20,7 +20,7 @@ serve: $(READY) ## keep one running on ./data
 	@$(RUN)/roamlog serve --data ./data
 
 test: $(READY) ## the whole test suite, with coverage
-	@$(RUN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	@$(RUN)/python -m pytest -n auto --dist loadfile --durations=15 --durations-min=10 --cov --cov-report=term:skip-covered
 
 check: $(READY) ## ruff, mypy --strict, the import arrows
 	@echo "ruff" && $(RUN)/python -m ruff check --quiet .
