@@ -172,6 +172,13 @@ async def test_no_rows_are_no_insert(kinds: TableStore) -> None:
     assert await stored(kinds, "id") == []
 
 
+async def test_an_insert_of_many_rows_is_whole(kinds: TableStore) -> None:
+    """A client sends more than some thousand rows in several pieces, each compressed by itself."""
+    rows = [tuple((ROW | {"id": number, "text": b"%d" % number}).values()) for number in range(20_000)]
+    await kinds.insert("kinds", COLUMNS, rows)
+    assert await kinds.query("SELECT count(), uniqExact(id), uniqExact(text) FROM kinds") == [(20_000, 20_000, 20_000)]
+
+
 async def test_an_insert_follows_a_table_that_was_made_anew(store: TableStore) -> None:
     await store.command("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
     await store.insert("t", ("a",), [(1,)])

@@ -243,7 +243,12 @@ def _plain(body: bytes, encoding: str) -> bytes:
         case "lz4":
             import lz4.frame  # type: ignore[import-untyped]
 
-            return bytes(lz4.frame.decompress(body))
+            plain = b""
+            while body:  # a frame for each block of rows that the client sends
+                frame = lz4.frame.LZ4FrameDecompressor()
+                plain += frame.decompress(body)
+                body = frame.unused_data or b""
+            return plain
         case _:
             return body
 
