@@ -97,7 +97,8 @@ class Shelf(Struct, frozen=True):
 
 def has_no_shelf(text: bytes) -> bool:
     """Tell in little time that no member in a JSON text is called like a shelf; errs on the side of False."""
-    return _MARK not in text and _ESCAPE not in text
+    # A single byte is found ten times as fast as two, and few documents have one.
+    return _MARK not in text and (_BACKSLASH not in text or _ESCAPE not in text)
 
 
 _Convert: TypeAlias = Callable[[Document, str], bool]
@@ -129,6 +130,7 @@ def _anywhere(value: Raw, at: str, convert: _Convert) -> Raw:
 
 
 _MARK: Final = SHELVES.encode()
+_BACKSLASH: Final = b"\\"
 _ESCAPE: Final = rb"\u"  # how letters of a member's name may be written otherwise
 
 
