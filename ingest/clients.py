@@ -8,13 +8,14 @@ from typing import Final
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from ingest.partners import Connection, PartnerRegistry
 from ingest.requests import UNAVAILABLE, Answer, PushRequest, Refusal, Spoken, not_allowed, remarks
-from schemas.events import Envelope
+from schemas.events import Envelope, Origin
 from schemas.ocpi import clientinfo
 from schemas.ocpi.clientinfo import ClientInfo
-from schemas.ocpi.dialect import NotJson, Refused
+from schemas.ocpi.dialect import Dialect, NotJson, Refused
 from schemas.ocpi.interface import HUBCLIENTINFO
 from schemas.ocpi.spec import Spec
 from schemas.party import ClientReplaced
@@ -41,26 +42,9 @@ class Clients:
         if not connection.is_hub:
             raise Refusal(Answer(404, 2001, "this connection is no hub's, and only a hub tells of its clients"), party=party[:40])
         now = self._clock.now()
-        spec = getattr(spoken.dialect, "spec", None)
-        if not isinstance(spec, Spec):
-            raise TypeError(f"OCPI {spoken.dialect.version} has no table of a ClientInfo")
-        client, findings = _read(request, spec, party, now)
-        # As JSON text nothing of one part can be taken for another's.
-        head = _json((connection.name, HUBCLIENTINFO, party, client.role, client.last_updated))
-        circumstances = Envelope(
-            event_id=hashlib.blake2b(head + request.body, digest_size=16).digest(),
-            type="clientinfo.replaced",
-            module=HUBCLIENTINFO,
-            origin="push",
-            connection=connection.name,
-            party=party,
-            key=(client.role,),
-            version=spoken.dialect.version,
-            edition=spoken.dialect.edition,
-            revision=spoken.dialect.revision,
-            received_at=now,
-            last_updated=client.last_updated,
-            payload=b"",
+        client, findings = _read(request, spec_of(spoken.dialect), party, now)
+        circumstances = replace(
+            circumstances_of(client, request.body, spoken.dialect, now, "push"),
             request_id=request.request_id,
             correlation_id=request.correlation_id,
             findings=(*remarks(request), *findings),
@@ -86,6 +70,36 @@ def _read(request: PushRequest, spec: Spec, party: str, now: Instant) -> tuple[C
         answer = Answer(200, 2001, f"{finding.pointer}: {finding.message}")
         raise Refusal(answer, party=party[:40], findings=(finding,), is_json=True)
     return replaced(request.connection, info, request.body, now), findings
+
+
+def spec_of(dialect: Dialect) -> Spec:
+    """Return the tables of a version that has hubs; raises TypeError for any other."""
+    spec = getattr(dialect, "spec", None)
+    if not isinstance(spec, Spec):
+        raise TypeError(f"OCPI {dialect.version} has no table of a ClientInfo")
+    return spec
+
+
+def circumstances_of(client: ClientReplaced, body: bytes, dialect: Dialect, now: Instant, origin: Origin) -> Envelope:
+    """Return the envelope of what a hub said of a party, with all but the event; `body` is the ClientInfo as it came."""
+    party = party_of(client.country_code, client.party_id)
+    # As JSON text nothing of one part can be taken for another's.
+    head = _json((client.hub, HUBCLIENTINFO, party, client.role, client.last_updated))
+    return Envelope(
+        event_id=hashlib.blake2b(head + body, digest_size=16).digest(),
+        type="clientinfo.replaced",
+        module=HUBCLIENTINFO,
+        origin=origin,
+        connection=client.hub,
+        party=party,
+        key=(client.role,),
+        version=dialect.version,
+        edition=dialect.edition,
+        revision=dialect.revision,
+        received_at=now,
+        last_updated=client.last_updated,
+        payload=b"",
+    )
 
 
 def replaced(connection: Connection, info: ClientInfo, body: bytes, now: Instant) -> ClientReplaced:

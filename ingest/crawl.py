@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ingest.addresses import Unreachable
 from ingest.intake import Intake, Source
-from ingest.listed import listed
+from ingest.listed import Listed, listed
 from ingest.outbound import Fetched
 from ingest.paging import Listing, Next, Page, Patience, Unanswered, clock_behind, decide, first_page, once_more, total_of
 from ingest.partners import Connection
@@ -117,6 +117,16 @@ def routing(module: Module, version: str, partner: Sequence[PartyRole], own: Seq
         "ocpi-from-country-code": reader.country_code,
         "ocpi-from-party-id": reader.party_id,
     }
+
+
+async def answer_of(found: Fetched) -> tuple[Page, Listed]:
+    """Return an answer as `decide` takes it, and what its body holds; a long one is looked through in a thread."""
+    if not 200 <= found.status < 300:
+        return Page(found.status, found.headers), Listed(())
+    held = listed(found.body) if len(found.body) <= LONG_BYTES else await asyncio.to_thread(listed, found.body)
+    objects = held.objects
+    page = Page(found.status, found.headers, None if objects is None else len(objects), held.code, held.fault, held.digest)
+    return page, held
 
 
 class Crawler:
@@ -347,12 +357,8 @@ class Crawler:
             found = await self.fetch(target, url)
         except Unreachable as fault:
             return _Got(Unanswered(fault.kind, str(fault)), (), sent_at)
-        if not 200 <= found.status < 300:
-            return _Got(Page(found.status, found.headers), (), found.sent_at)
-        held = listed(found.body) if len(found.body) <= LONG_BYTES else await asyncio.to_thread(listed, found.body)
-        objects = held.objects
-        page = Page(found.status, found.headers, None if objects is None else len(objects), held.code, held.fault, held.digest)
-        return _Got(page, objects or (), found.sent_at, held.odd)
+        page, held = await answer_of(found)
+        return _Got(page, held.objects or (), found.sent_at, held.odd)
 
     async def _missing(  # noqa: PLR0917
         self, run: Run, end: Next, counts: Counts, seen: set[bytes], parties: frozenset[str], is_hub: bool, odd: list[Oddity]

@@ -5,26 +5,21 @@ requirements 4.6.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
 from ingest.addresses import Unreachable
-from ingest.clients import replaced
-from ingest.crawl import PATIENCE, Caller, remember
-from ingest.listed import listed
+from ingest.clients import circumstances_of, replaced, spec_of
+from ingest.crawl import PATIENCE, Caller, answer_of, remember
 from ingest.paging import Listing, Page, Patience, Unanswered, decide, first_page
 from ingest.partners import Connection, PartnerRegistry
 from schemas.crawl import Place
-from schemas.events import Envelope
 from schemas.ocpi import clientinfo
 from schemas.ocpi.dialect import Dialect, NotJson, Refused
 from schemas.ocpi.interface import HUBCLIENTINFO, interface
-from schemas.ocpi.spec import Spec
-from schemas.types import party_of
 from streams.ports import Clock
 
 LIMIT: Final = 1000
@@ -92,19 +87,14 @@ class Neighbours:
             found = await self._caller.call("GET", url, token=token, encoding=connection.encoding)
         except Unreachable as fault:
             return Unanswered(fault.kind, str(fault)), []
-        held = listed(found.body) if 200 <= found.status < 300 else None
-        if held is None or held.objects is None:
-            return Page(found.status, found.headers, None, None, "" if held is None else held.fault), []
-        page = Page(found.status, found.headers, len(held.objects), held.code, held.fault, held.digest)
-        return page, [bytes(one) for one in held.objects]
+        page, held = await answer_of(found)
+        return page, [bytes(one) for one in held.objects or ()]
 
     async def _take(self, connection: Connection, body: bytes) -> None:
         """Note what a hub says of a party, where it is news; one that cannot be read leaves the others as they are."""
         dialect, now = self._dialects[connection.version], self._clock.now()
-        spec = getattr(dialect, "spec", None)
-        assert isinstance(spec, Spec)
         try:
-            info, findings = clientinfo.read(spec, body)
+            info, findings = clientinfo.read(spec_of(dialect), body)
         except (NotJson, Refused) as fault:
             _say.warning("a client of %s cannot be read: %s", connection.name, fault)
             return
@@ -114,23 +104,5 @@ class Neighbours:
             is_same = known.status == said.status and info.last_updated in {None, known.last_updated}
             if is_same or said.last_updated < known.last_updated:
                 return
-        circumstances = Envelope(
-            event_id=hashlib.blake2b(
-                msgspec.json.encode((connection.name, HUBCLIENTINFO, info.party, info.role, said.last_updated)) + body,
-                digest_size=16,
-            ).digest(),
-            type="clientinfo.replaced",
-            module=HUBCLIENTINFO,
-            origin="pull",
-            connection=connection.name,
-            party=party_of(info.country_code, info.party_id),
-            key=(info.role,),
-            version=dialect.version,
-            edition=dialect.edition,
-            revision=dialect.revision,
-            received_at=now,
-            last_updated=said.last_updated,
-            payload=b"",
-            findings=findings,
-        )
+        circumstances = replace(circumstances_of(said, body, dialect, now, "pull"), findings=findings)
         await self._registry.tell(said, circumstances)

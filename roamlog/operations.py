@@ -365,8 +365,7 @@ async def partner_add(node: Node, asked: PartnerAdd, told: Told) -> PartnerAdded
 
     Its version is the one in which it is called, and says how its token is written there; it may call us in any.
     """
-    if asked.version not in node.dialects:
-        raise Unusable(f"OCPI {asked.version} is not spoken here; {', '.join(node.dialects)} is")
+    _check_spoken(node, asked.version)
     roles = party_roles(asked.parties, asked.roles)
     issued = await node.registry.add(asked.name, roles, version=asked.version, token=asked.token, allowed=asked.allowed)
     return PartnerAdded(_partner(issued.connection), issued.token)
@@ -429,10 +428,15 @@ def _check_spoken(node: Node, version: str | None) -> None:
         raise Unusable(f"OCPI {version} is not spoken here; {', '.join(node.dialects)} is")
 
 
+def _module(name: str) -> Module:
+    if name not in set(Module):
+        raise Unusable(f"there is no module {name}; there are {', '.join(Module)}")
+    return Module(name)
+
+
 async def load(node: Node, asked: LoadFiles, told: Told) -> Loaded:
     """Return what came of the files."""
-    if asked.version not in node.dialects:
-        raise Unusable(f"OCPI {asked.version} is not spoken here; {', '.join(node.dialects)} is")
+    _check_spoken(node, asked.version)
     if asked.module not in set(LOADED):
         raise Unusable(f"module {asked.module} cannot be loaded; {', '.join(LOADED)} can")
     (role,) = party_roles([asked.party], ["OTHER"])
@@ -467,11 +471,8 @@ async def rebuild(node: Node, asked: Rebuild, told: Told) -> Rebuilt:
 
 async def relift(node: Node, asked: Relift, told: Told) -> LiftedAgain:
     """Return once the tables say what the mended dialects make of what was received."""
-    if asked.version is not None and asked.version not in node.dialects:
-        raise Unusable(f"OCPI {asked.version} is not spoken here; {', '.join(node.dialects)} is")
-    if asked.module is not None and asked.module not in set(Module):
-        raise Unusable(f"there is no module {asked.module}; there are {', '.join(Module)}")
-    module = None if asked.module is None else Module(asked.module)
+    _check_spoken(node, asked.version)
+    module = None if asked.module is None else _module(asked.module)
     relifted, moved = await node.tables.runtime.relift(asked.version, module, lambda *step: told(Step(*step)))
     return LiftedAgain(tuple(relifted), tuple(moved))
 
@@ -487,15 +488,11 @@ async def verify(node: Node, asked: Verify, told: Told) -> Verified:
 
 async def pull_run(node: Node, asked: PullRun, told: Told) -> Pulled:
     """Return the certificates of the crawls, once they have ended."""
-    known = set(Module)
-    for name in asked.modules:
-        if name not in known:
-            raise Unusable(f"there is no module {name}; there are {', '.join(Module)}")
+    modules = [_module(name) for name in asked.modules]
 
     def progress(at: Crawling) -> None:
         told(Step(f"{at.connection} {at.module.value}", at.objects, max(at.total or 0, at.objects)))
 
-    modules = [Module(name) for name in asked.modules]
     ended = await node.tables.pull.now(asked.name, modules, full=asked.full, told=progress)
     return Pulled(tuple(_certificate(one, "complete" if one.complete else "incomplete") for one in ended))
 

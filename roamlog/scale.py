@@ -198,7 +198,7 @@ async def prepare(settings: Scale) -> Prepared:
         at = SystemClock().now()
         topics = await kafka.prepare(cluster, partitions=settings.partitions, replication=settings.kafka_replication, at=at)
         async with _opened(settings, make=True) as shared:
-            made = await worker.prepare(shared.log, shared.store, shared.projections, discover(), settings.clickhouse_cluster)
+            made = await worker.prepare(shared.log, shared.store, shared.projections, shared.dialects, settings.clickhouse_cluster)
             return Prepared(topics, made)
 
 
@@ -225,12 +225,7 @@ def perform(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT
             await outbound.close()
             await log.close()
 
-    try:
-        with _sentences():
-            return asyncio.run(run())
-    except (Exception, BaseExceptionGroup) as faults:
-        fault = first_of(faults)
-        raise failure_of(fault) or fault from faults
+    return _performed(run())
 
 
 def perform_pull(settings: Scale, operation: Operation[AskedT, FoundT], asked: AskedT, told: Told) -> FoundT:
@@ -249,9 +244,14 @@ def perform_pull(settings: Scale, operation: Operation[AskedT, FoundT], asked: A
             finally:
                 following.cancel()
 
+    return _performed(run())
+
+
+def _performed(operation: Coroutine[Any, Any, FoundT]) -> FoundT:
+    """Return what an operation found; raises Failure in a sentence."""
     try:
         with _sentences():
-            return asyncio.run(run())
+            return asyncio.run(operation)
     except (Exception, BaseExceptionGroup) as faults:
         fault = first_of(faults)
         raise failure_of(fault) or fault from faults

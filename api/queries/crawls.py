@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from api.filters import of_connection
-from api.queries.question import Count, Question, between, reads
+from api.queries.question import OF_CONNECTION, Count, Question, between, reads
 
 
 class CrawlRow(BaseModel):
@@ -39,8 +39,7 @@ class CrawlRow(BaseModel):
     certificate: str = Field(description="the certificate, as JSON")
 
 
-_WHERE: Final = f"""({{connection:String}} = '' OR connection = {{connection:String}})
-  AND ({{module:String}} = '' OR module = {{module:String}}) AND {between("started_at")}"""
+_WHERE: Final = f"{OF_CONNECTION} AND {between('started_at')}"
 
 SQL: Final = f"""
 SELECT

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from api.filters import of_connection
-from api.queries.question import Count, Question, Share, between, reads
+from api.queries.question import OF_CONNECTION, Count, Question, Share, between, reads
 
 
 class Drifted(BaseModel):
@@ -24,9 +24,6 @@ class Drifted(BaseModel):
     objects_read: Count = Field(description="denominator: objects that crawls of the partner's module read in that time")
     share: Share = Field(description="drifted_of_module over objects_read")
 
-
-_OF: Final = """({connection:String} = '' OR connection = {connection:String})
-  AND ({module:String} = '' OR module = {module:String})"""
 
 SQL: Final = f"""
 SELECT
@@ -53,14 +50,14 @@ FROM
         min(received_at) AS first_at,
         max(received_at) AS last_at
     FROM findings
-    WHERE rule = 'drift' AND {_OF} AND {between("received_at")}
+    WHERE rule = 'drift' AND {OF_CONNECTION} AND {between("received_at")}
     GROUP BY connection, party, module, lower(object_id)
 ) AS f
 LEFT JOIN
 (
     SELECT connection, module, sum(objects) AS objects
     FROM crawls
-    WHERE {_OF} AND {between("started_at")}
+    WHERE {OF_CONNECTION} AND {between("started_at")}
     GROUP BY connection, module
 ) AS c ON c.connection = f.connection AND c.module = f.module
 ORDER BY connection, module, party, object_id
@@ -69,7 +66,7 @@ ORDER BY connection, module, party, object_id
 COVERAGE: Final = f"""
 SELECT sumIf(objects, status = 'complete'), sum(objects)
 FROM crawls
-WHERE {_OF} AND {between("started_at")}
+WHERE {OF_CONNECTION} AND {between("started_at")}
 """
 
 QUESTION: Final = Question(

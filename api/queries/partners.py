@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from api.filters import of_connection
 from api.queries.cdr_lateness import Seconds
-from api.queries.question import Count, Question, Share, between, reads
+from api.queries.question import OF_CONNECTION, Count, Question, Share, between, reads
 
 
 class Scorecard(BaseModel):
@@ -34,9 +34,6 @@ class Scorecard(BaseModel):
     crawl_oddities: Count = Field(description="answers to crawls that were not as they should be")
     last_complete_at: datetime | None = Field(description="when the last complete crawl ended, UTC")
 
-
-_OF: Final = """({connection:String} = '' OR connection = {connection:String})
-    AND ({module:String} = '' OR module = {module:String})"""
 
 # Of what else is pushed only the newest state is kept, so nobody knows how late its events were.
 _PUSHED: Final = f"""
@@ -89,7 +86,7 @@ FROM
         0 AS odd,
         CAST(NULL AS Nullable(DateTime64(6, 'UTC'))) AS complete_at
     FROM ({_PUSHED})
-    WHERE {_OF}
+    WHERE {OF_CONNECTION}
     GROUP BY connection, module
     UNION ALL
     SELECT
@@ -97,14 +94,14 @@ FROM
         countIf(rule = 'repeated'), countIf(rule = 'clock_ahead'), 0, map(), uniqExactIf((party, lower(object_id)), rule = 'drift'),
         0, 0, 0, 0, NULL
     FROM findings
-    WHERE rule IN ('repeated', 'clock_ahead', 'drift') AND {_OF} AND {between("received_at")}
+    WHERE rule IN ('repeated', 'clock_ahead', 'drift') AND {OF_CONNECTION} AND {between("received_at")}
     GROUP BY connection, module
     UNION ALL
     SELECT
         connection, module, 0, NULL, NULL, 0, NULL, 0, 0, count(),
         sumMap(mapFromArrays(arrayDistinct(rules), arrayMap(one -> toUInt64(1), arrayDistinct(rules)))), 0, 0, 0, 0, 0, NULL
     FROM rejected
-    WHERE source IN ('push', 'pull') AND {_OF} AND {between("received_at")}
+    WHERE source IN ('push', 'pull') AND {OF_CONNECTION} AND {between("received_at")}
     GROUP BY connection, module
     UNION ALL
     SELECT
@@ -112,7 +109,7 @@ FROM
         countIf(status != 'running'), countIf(status = 'complete'), countIf(has(rules, 'unauthorized')), sum(odd),
         maxIf(ended_at, status = 'complete')
     FROM crawls
-    WHERE {_OF} AND {between("started_at")}
+    WHERE {OF_CONNECTION} AND {between("started_at")}
     GROUP BY connection, module
 )
 GROUP BY connection, module
@@ -122,7 +119,7 @@ ORDER BY connection, module
 COVERAGE: Final = f"""
 SELECT count(), count()
 FROM ({_PUSHED})
-WHERE {_OF}
+WHERE {OF_CONNECTION}
 """
 
 QUESTION: Final = Question(

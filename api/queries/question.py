@@ -55,6 +55,10 @@ IN_COUNTRY: Final = """({country:String} = ''
    OR (party, location_id) IN (SELECT party, location_id FROM locations WHERE country = {country:String}))"""
 """Narrows what has no country of its own to that of its Location."""
 
+OF_CONNECTION: Final = """({connection:String} = '' OR connection = {connection:String})
+  AND ({module:String} = '' OR module = {module:String})"""
+"""Narrows to the partner and the module that were asked for."""
+
 TOPIC_OF: Final = {
     "locations": LOCATIONS,
     "sessions": CHARGING,
