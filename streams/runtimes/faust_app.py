@@ -3,7 +3,7 @@
 Most of Faust's cost is per message, so each fetched run of records of a partition is one message here (stock delivers 6,800
 events a second to an agent that only decodes, this form 121,000). Faust acknowledges in a `finally`: SIGTERM lost the
 batch in flight every time. So its acknowledgement does nothing, and only what the projector has stored is committed, through
-`Batches.done`. What this relies on in Faust is written at each method, and tests/streams/test_faust_app.py shows each.
+`Batches.done`. What this relies on in Faust is written at each method, and tests/streams/test_worker.py shows each.
 
 The projector sees a log (`Deliveries`) and does not know of groups. Where a projection stands is its own row in
 `positions`; the group's commit is only a hint where to begin: what was delivered already is skipped, and what the hint left out
@@ -20,12 +20,14 @@ from typing import Any, Final
 import faust
 import yarl
 from aiokafka.errors import KafkaError
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from msgspec import Struct
 
 from streams.logs.kafka import Cluster, KafkaLog, unreachable
 from streams.ports import Entry, LogUnavailable, Position, Record, TopicPartition
+from streams.runtimes.counted import Counted
 
 POLL_RECORDS: Final = 2_000
 BUFFERED: Final = 4
@@ -35,6 +37,9 @@ SESSION_S: Final = 6.0
 HEARTBEAT_S: Final = 1.0
 """How long a dead worker's partitions stand still: its session, a heartbeat by which the others hear of it, and the first round
 of whoever takes over. Brokers take no shorter session; with Faust's default of 60 s it is 55."""
+
+REBALANCE_S: Final = 8.0
+"""How long the others wait for a member that lives and does not join again, before it is left out; no process stops meanwhile."""
 
 COMMIT_S: Final = 1.0
 
@@ -50,6 +55,7 @@ RELIED_ON: Final[Mapping[type, tuple[str, ...]]] = {
         *("on_partitions_revoked", "on_partitions_assigned", "track_message", "commit", "stop_flow"),
     ),
     Transport: ("Consumer", "create_consumer"),
+    PartitionAssignor: ("assign", "_get_copartitioned_groups"),
 }
 
 
@@ -62,7 +68,7 @@ class Batches(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stored: dict[TP, int] = {}
-        self.changed: Callable[[frozenset[TopicPartition]], None] = _nobody
+        self.changed: Callable[[frozenset[TopicPartition] | None], None] = _nobody
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109 (Faust's signature)
         """Fold a partition's records into one: Faust then walks over a list of one batch."""
@@ -101,7 +107,7 @@ class Batches(Consumer):
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self._stored.pop(tp, None)
-        self.changed(frozenset())
+        self.changed(None)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Tell what is ours now: all of it, not only what is new."""
@@ -113,6 +119,16 @@ class BatchTransport(Transport):
     """The transport that makes such a consumer."""
 
     Consumer = Batches
+
+
+def assignor_of(partitions: Mapping[str, int]) -> type[PartitionAssignor]:
+    """Return an assignor that gives out all partitions of these topics, by their whole names: see streams/runtimes/counted.py."""
+
+    class Whole(PartitionAssignor):
+        def assign(self, cluster: Any, member_metadata: Any) -> Any:
+            return super().assign(Counted(partitions), member_metadata)
+
+    return Whole
 
 
 class Delivered(Struct):
@@ -252,9 +268,10 @@ class Group:
         self._deliveries = deliveries
         self._changes = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
+        self._joined = False
         self._prefix = cluster.prefix
         self._cluster = cluster
-        self._app = _app(cluster, name)
+        self._app = _app(cluster, name, {cluster.prefix + topic: deliveries.partitions(topic) for topic in topics})
         for topic in topics:
             self._listen(cluster.prefix + topic)
 
@@ -262,6 +279,11 @@ class Group:
     def assigned(self) -> frozenset[TopicPartition]:
         """The partitions that are this worker's now."""
         return self._assigned
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group gave this worker its share, be that nothing; False while the partitions are given out."""
+        return self._joined
 
     async def start(self) -> None:
         """Join the group; returns once the consumer runs. Raises LogUnavailable."""
@@ -310,8 +332,9 @@ class Group:
 
         self._app.agent(topic, name=f"take-{name}", concurrency=1)(take)
 
-    def _on_change(self, assigned: frozenset[TopicPartition]) -> None:
-        self._assigned = frozenset(TopicPartition(at.topic.removeprefix(self._prefix), at.partition) for at in assigned)
+    def _on_change(self, assigned: frozenset[TopicPartition] | None) -> None:
+        self._joined = assigned is not None
+        self._assigned = frozenset(TopicPartition(at.topic.removeprefix(self._prefix), at.partition) for at in assigned or ())
         self._changes += 1
 
 
@@ -323,7 +346,7 @@ def check_faust(relied_on: Mapping[type, tuple[str, ...]] = RELIED_ON) -> None:
                 raise WrongFaust(f"faust-streaming {faust.__version__} has no {kind.__module__}.{kind.__name__}.{name} any more")
 
 
-def _app(cluster: Cluster, name: str) -> Any:
+def _app(cluster: Cluster, name: str, partitions: Mapping[str, int]) -> Any:
     app = faust.App(
         name,
         broker=[yarl.URL(f"kafka://{server}") for server in cluster.servers.split(",")],
@@ -335,11 +358,13 @@ def _app(cluster: Cluster, name: str) -> Any:
         consumer_auto_offset_reset="earliest",
         broker_max_poll_records=POLL_RECORDS,
         broker_session_timeout=SESSION_S,
+        broker_rebalance_timeout=REBALANCE_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=COMMIT_S,
         stream_buffer_maxsize=BUFFERED,  # it counts batches now
         stream_wait_empty=False,
         web_enabled=False,
+        PartitionAssignor=assignor_of(partitions),
         loop=asyncio.get_running_loop(),
     )
     app.transport = BatchTransport([yarl.URL(f"aiokafka://{server}") for server in cluster.servers.split(",")], app)
@@ -360,5 +385,5 @@ def _credentials(cluster: Cluster) -> Any:
     )
 
 
-def _nobody(_: frozenset[TopicPartition]) -> None:
+def _nobody(_: frozenset[TopicPartition] | None) -> None:
     """Before anybody listens."""

@@ -14,10 +14,13 @@ from typing import Any, Final, NoReturn
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.logs.kafka import BEGINNING, Cluster, unreachable
+from streams.runtimes.counted import Counted
 
 TERM_S: Final = 6.0
 """How long the brokers wait for a member that says nothing, at least (by default); so long a dead holder's lease lies still."""
@@ -125,12 +128,24 @@ class GroupLease:
             session_timeout_ms=int(TERM_S * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_S * 1000),
             max_poll_interval_ms=_NEVER_MS,
+            partition_assignment_strategy=(assignor_of(self._place.topic),),
         )
         consumer.subscribe([self._place.topic], listener=_Turns(self))
         return consumer
 
     def _assign(self, assigned: Iterable[Any]) -> None:
         self._assigned = self._place in set(assigned)
+
+
+def assignor_of(topic: str) -> type[AbstractPartitionAssignor]:
+    """Return an assignor that gives out the one partition of this topic, also while no broker names it."""
+
+    class One(RoundRobinPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
+        @classmethod
+        def assign(cls, _: Any, members: Any) -> Any:
+            return super().assign(Counted({topic: 1}), members)
+
+    return One
 
 
 class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types

@@ -27,7 +27,7 @@ CACHE_BYTES: Final = 64 * 1024 * 1024
 """What the states of one projection may keep in a worker's memory."""
 
 STUCK_S: Final = 30.0
-"""A worker that lags and folds nothing for so long ends, so that its partitions go to another."""
+"""A worker that lags and folds nothing for so long, or waits for its share, ends, so that its partitions go to another."""
 
 IDLE_S: Final = 0.1
 WAIT_S: Final = 0.2
@@ -114,7 +114,7 @@ class Worker:
     @property
     def at_work(self) -> bool:
         """Whether it folds what the group gave it last, be that nothing; False while it joins or takes over."""
-        return self._took_over == self._group.changes > 0
+        return self._group.joined and self._took_over == self._group.changes
 
     @property
     def positions(self) -> Mapping[TopicPartition, Reached]:
@@ -138,10 +138,10 @@ class Worker:
         """
         self._moved_at = asyncio.get_running_loop().time()
         try:
-            await self._group.start()
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(self._watch(), name="watchdog")
                 try:
+                    await self._group.start()
                     await self._fold(stop)
                 finally:
                     watching.cancel()
@@ -157,7 +157,8 @@ class Worker:
                 await self._take_over()
                 continue
             if not self._projector.positions:
-                self._moved()
+                if self._group.joined:
+                    self._moved()
                 await asyncio.sleep(IDLE_S)
                 continue
             done = await self._projector.round(wait_s=WAIT_S)
@@ -191,6 +192,7 @@ class Worker:
             self._projector.positions = furthest
             self._counted = {place: at.next_offset for place, at in furthest.items()}
             self._took_over = self._seen
+            self._moved()
 
     async def _saved(self, works: Sequence[Work]) -> list[dict[TopicPartition, Reached]]:
         """Return where each projection stands, waiting for a store that is away: what was delivered is not delivered again."""
@@ -231,16 +233,18 @@ class Worker:
                 self._moved()  # another worker could do no more; the time counts from when they are back
                 continue
             idle_s = loop.time() - self._moved_at
-            if not behind:
+            if self._group.joined and not behind:
                 self._moved()
             elif idle_s >= self._stuck_s:
-                raise Stuck(f"{behind} records wait, and none was folded for {idle_s:.0f} s")
+                waits = f"{behind} records wait, and none was folded" if self._group.joined else "the group gave out no partitions"
+                raise Stuck(f"{waits} for {idle_s:.0f} s")
 
     async def _behind(self) -> int:
         """Return how many records of our partitions are not folded. Raises LogUnavailable or StoreUnavailable."""
         await self._store.query("SELECT 1")
         waiting = 0
-        for topic in {place.topic for place in self.positions}:
+        # One that has no partitions asks for a topic as well: whether the brokers answer.
+        for topic in {place.topic for place in self.positions} or self._projections[0].topics[:1]:
             ends = await self._log.end(topic)
             waiting += sum(ends[place.partition] - at.next_offset for place, at in self.positions.items() if place.topic == topic)
         return waiting

@@ -11,6 +11,7 @@ from typing import Any
 import faust
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.cluster import ClusterMetadata
 from broker import new_log
 from charging import T0, cdr, entry, patch, period, posted, put
 
@@ -230,6 +231,16 @@ async def test_few_batches_wait_in_memory(cluster: Cluster, log: KafkaLog) -> No
     assert agent.concurrency == 1
 
 
+async def test_all_partitions_are_given_out_also_while_no_broker_names_them() -> None:
+    deliveries = Deliveries(MemoryLog(), "")  # type: ignore[arg-type]  # asked for its partitions alone
+    assignor = Group(Cluster(servers="127.0.0.1:9"), "g", (CHARGING, LOCATIONS), deliveries)._app.assignor
+    members = {name: assignor.metadata({CHARGING, LOCATIONS}) for name in ("one", "other")}
+    given = assignor.assign(ClusterMetadata(), members)
+    for topic in (CHARGING, LOCATIONS):
+        numbers = [number for name in members for of, some in given[name].assignment if of == topic for number in some]
+        assert sorted(numbers) == list(range(deliveries.partitions(topic)))
+
+
 def test_an_upgrade_that_takes_a_method_away_is_told_by_its_name() -> None:
     faust_app.check_faust()
     gone: dict[type, tuple[str, ...]] = {faust.App: ("_no_such_method",)}
@@ -386,6 +397,25 @@ async def test_a_worker_that_gets_nowhere_ends(cluster: Cluster, log: KafkaLog, 
     with pytest.raises(BaseExceptionGroup) as raised:
         await running.until(lambda: False)
     assert raised.group_contains(Stuck, match="records wait, and none was folded")
+
+
+async def test_a_worker_that_is_given_no_share_ends(cluster: Cluster, log: KafkaLog, store: TableStore) -> None:
+    await prepare(log, store, CHARGED)
+    name, over = group_of(cluster), asyncio.Event()
+
+    async def stand_still(_: object) -> None:
+        await over.wait()
+
+    async with member(cluster, log, name) as other:
+        other.group._consumer.on_partitions_revoked = stand_still  # type: ignore[method-assign, assignment]
+        running = Running(cluster, name, log, store, stuck_s=1.0)
+        try:
+            with pytest.raises(BaseExceptionGroup) as raised:
+                await running.until(lambda: False)
+        finally:
+            over.set()
+    assert raised.group_contains(Stuck, match="the group gave out no partitions")
+    assert not running.worker.at_work
 
 
 class Away(Deaf):

@@ -458,7 +458,8 @@ class Chaos:
                 if first and not still:
                     return time.monotonic()
                 first = first or now  # nothing was folded yet
-                assert time.monotonic() < until, f"{still} stand still"
+                said = {one.name: one.said()[-500:] for one in self.ground.workers}
+                assert time.monotonic() < until, f"{still or 'all'} stand still; the workers said {said}"
         finally:
             await store.close()
 

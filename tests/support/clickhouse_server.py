@@ -99,6 +99,7 @@ def serve(folder: str, port: int, password: str, certificate: str = "") -> None:
     import chdb.session
 
     session: Any = chdb.session.Session(folder)  # type: ignore[no-untyped-call]
+    standing = _Standing(session)
     alone = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -135,7 +136,7 @@ def serve(folder: str, port: int, password: str, certificate: str = "") -> None:
                 return self._send(403, b"Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", code="516")
             try:
                 with alone:
-                    answer = _run(session, asked, body)
+                    answer = _run(session, standing, asked, body)
             except Exception as fault:  # chDB raises RuntimeError with ClickHouse's text
                 found = _CODE.search(str(fault))
                 said = f"{fault} (of the statement {_statement(asked, body)[0][:500]!r})"
@@ -178,26 +179,40 @@ def serve(folder: str, port: int, password: str, certificate: str = "") -> None:
     server.serve_forever()
 
 
-def _run(session: Any, asked: dict[str, str], body: bytes) -> bytes:
+class _Standing:
+    """What is set in the session now: most calls are made with the same, so only what is different is said."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._database = "default"
+        self._settings: dict[str, str] = {}
+
+    def become(self, database: str, settings: dict[str, str]) -> None:
+        """Set these, and nothing else."""
+        if database != self._database:
+            self._session.query(f"USE {database}")
+            self._database = database
+        for name in [name for name in self._settings if name not in settings]:
+            self._session.query(f"SET {name}=DEFAULT")
+            del self._settings[name]
+        for name, value in settings.items():
+            if self._settings.get(name) != value:
+                quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+                self._session.query(f"SET {name}='{quoted}'")
+                self._settings[name] = value
+
+
+def _run(session: Any, standing: _Standing, asked: dict[str, str], body: bytes) -> bytes:
     settings = {name: value for name, value in asked.items() if name not in _OF_HTTP and not name.startswith("param_")}
     parameters = {name[6:]: value for name, value in asked.items() if name.startswith("param_")}
     settings = {name: value for name, value in settings.items() if _NAME.fullmatch(name) and name not in {"user", "password"}}
     sql, data = _statement(asked, body)
-    if database := asked.get("database"):
-        session.query(f"USE {database}")
-    for name, value in settings.items():
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        session.query(f"SET {name}='{quoted}'")
-    try:
-        if data:
-            return _insert(session, sql, data)
-        found = _FORMAT.search(sql)
-        answer = session.query(sql, found[1] if found else asked.get("default_format", "TabSeparated"), params=parameters or None)
-        return answer.bytes() if answer else b""
-    finally:
-        for name in settings:
-            session.query(f"SET {name}=DEFAULT")
-        session.query("USE default")
+    standing.become(asked.get("database") or "default", settings)
+    if data:
+        return _insert(session, sql, data)
+    found = _FORMAT.search(sql)
+    answer = session.query(sql, found[1] if found else asked.get("default_format", "TabSeparated"), params=parameters or None)
+    return answer.bytes() if answer else b""
 
 
 def _statement(asked: dict[str, str], body: bytes) -> tuple[str, bytes]:
