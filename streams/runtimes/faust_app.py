@@ -13,6 +13,7 @@ This is the only module that imports faust.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -31,7 +32,15 @@ from streams.runtimes.counted import Counted
 
 POLL_RECORDS: Final = 2_000
 BUFFERED: Final = 4
-"""Batches that wait in a stream of Faust, and again in ours: with Faust's default of 4,096 a worker takes half a gigabyte."""
+"""Batches that wait in a stream of Faust: with its default of 4,096 a worker takes half a gigabyte."""
+
+WAITING_BYTES: Final = 16 * 1024 * 1024
+"""What may wait for the next round beyond that: a round takes all that has come, so that nothing waits for two of them."""
+READ_WAIT_S: Final = 2.0
+"""How long the log is waited for where something is missing."""
+
+RECORD_BYTES: Final = 400
+"""About what a record takes beside its value."""
 
 SESSION_S: Final = 6.0
 HEARTBEAT_S: Final = 1.0
@@ -138,34 +147,48 @@ class Delivered(Struct):
     place: TopicPartition
     records: deque[Record]
     end: int
+    size: int
 
 
 class Deliveries:
     """The log as the projector of a worker sees it: what the group delivers, in place of what it would fetch.
 
-    Everything else is the Kafka log's own. `done` lets go of the batches that are stored.
+    Everything else is the Kafka log's own. `done` lets go of the batches that are stored. `waiting_bytes` is how much may wait.
     """
 
-    def __init__(self, log: KafkaLog, prefix: str) -> None:
+    def __init__(self, log: KafkaLog, prefix: str, *, waiting_bytes: int = WAITING_BYTES) -> None:
         self.epoch = log.epoch
         self._log = log
         self._prefix = prefix
-        self._inbox: asyncio.Queue[Any] = asyncio.Queue(BUFFERED)
+        self._most = waiting_bytes
         self._ours: frozenset[TopicPartition] = frozenset()
         self._coming: dict[TopicPartition, deque[Delivered]] = {}
         self._folding: dict[TopicPartition, deque[Delivered]] = {}
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ends: dict[TopicPartition, int] | None = {}
 
     async def deliver(self, message: Any) -> None:
         """Take a message of Faust's; waits while enough others do."""
-        await self._inbox.put(message)
+        while self._bytes >= self._most:
+            self._room.clear()
+            await self._room.wait()
+        self._unpack(message)
+        self._arrived.set()
 
     def assign(self, places: frozenset[TopicPartition]) -> None:
-        """Let go of all that was delivered: the partitions were given out anew, and the batches of ours come again."""
+        """Let go of all that was delivered: the partitions were given out anew.
+
+        The group begins where it committed, and some of that may have been delivered before this was called: what the log holds
+        by now is read from there, unless it is delivered first.
+        """
         self._ours = places
-        while not self._inbox.empty():
-            self._inbox.get_nowait()
         self._coming.clear()
         self._folding.clear()
+        self._bytes = 0
+        self._room.set()
+        self._ends = None
 
     def done(self, reached: Mapping[TopicPartition, int], let_go: Callable[[Any], None]) -> None:
         """Let go of every batch that ends at or before these offsets."""
@@ -189,23 +212,14 @@ class Deliveries:
     async def fetch(
         self, start: Mapping[TopicPartition, int], *, max_records: int, wait_s: float
     ) -> dict[TopicPartition, list[Record]]:
-        await self._receive(0.0)
         found = await self._take(start, max_records)
         if not found and wait_s > 0:
-            await self._receive(wait_s)
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
             found = await self._take(start, max_records)
         return found
-
-    async def _receive(self, wait_s: float) -> None:
-        """Take what the inbox has, at least one where it comes within the time."""
-        if self._inbox.empty() and wait_s > 0:
-            try:
-                async with asyncio.timeout(wait_s):
-                    self._unpack(await self._inbox.get())
-            except TimeoutError:
-                return
-        while not self._inbox.empty():
-            self._unpack(self._inbox.get_nowait())
 
     def _unpack(self, message: Any) -> None:
         topic = message.topic.removeprefix(self._prefix)
@@ -213,28 +227,62 @@ class Deliveries:
         if place not in self._ours:
             return
         records = deque(Record(topic, message.partition, one.offset, one.key or b"", one.value or b"") for one in message.value)
-        self._coming.setdefault(place, deque()).append(Delivered(message, place, records, message.offset + 1))
+        size = sum([len(record.value) + RECORD_BYTES for record in records])
+        self._coming.setdefault(place, deque()).append(Delivered(message, place, records, message.offset + 1, size))
+        self._bytes += size
 
     async def _take(self, start: Mapping[TopicPartition, int], most: int) -> dict[TopicPartition, list[Record]]:
-        found: dict[TopicPartition, list[Record]] = {}
-        for place, offset in start.items():
+        missing = await self._missing(start)
+        found = await self._read(start, missing, most) if missing else {}
+        most -= sum(map(len, found.values()))
+        for place in start:
             coming = self._coming.get(place)
-            if not coming or most <= 0:
-                continue
+            if coming and most > 0 and place not in missing:
+                found[place] = self._next(place, coming, most)
+                most -= len(found[place])
+        return found
+
+    async def _missing(self, start: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the partitions in which something comes before what is delivered next, and up to where."""
+        if self._ends is None:
+            await self._look(start)
+        missing: dict[TopicPartition, int] = {}
+        for place, offset in start.items():
+            coming = self._coming.get(place, deque())
             self._skip(place, coming, offset)
-            if not coming:
-                continue
-            first = coming[0].records[0].offset
-            if first > offset:
-                # The group's commit is ahead of our own position, as behind a new fold: the log has what is between.
-                missed = await self._log.fetch({place: offset}, max_records=min(most, first - offset), wait_s=1.0)
-                records = [record for record in missed.get(place, ()) if record.offset < first]
-            else:
-                records = self._next(place, coming, most)
+            # The group's commit may be ahead of our own position, as behind a new fold.
+            upto = coming[0].records[0].offset if coming else (self._ends or {}).get(place, 0)
+            if offset < upto:
+                missing[place] = upto
+        return missing
+
+    async def _read(
+        self, start: Mapping[TopicPartition, int], missing: dict[TopicPartition, int], most: int
+    ) -> dict[TopicPartition, list[Record]]:
+        """Read what is missing from the log; what the log does not hold any more is missed no longer."""
+        try:
+            read = await self._log.fetch({place: start[place] for place in missing}, max_records=most, wait_s=READ_WAIT_S)
+        except LogUnavailable:
+            return {}  # nothing is delivered either, until brokers answer
+        found: dict[TopicPartition, list[Record]] = {}
+        for place, upto in list(missing.items()):
+            records = [record for record in read.get(place, ()) if record.offset < upto]
             if records:
                 found[place] = records
-                most -= len(records)
+            elif place in read or not read:
+                del missing[place]
+                (self._ends or {}).pop(place, None)
         return found
+
+    async def _look(self, start: Mapping[TopicPartition, int]) -> None:
+        """Note where the log ends in our partitions; left open while no broker answers."""
+        ends: dict[TopicPartition, int] = {}
+        try:
+            for topic in {place.topic for place in start}:
+                ends |= {TopicPartition(topic, partition): end for partition, end in (await self._log.end(topic)).items()}
+        except LogUnavailable:
+            return
+        self._ends = ends
 
     def _skip(self, place: TopicPartition, coming: deque[Delivered], offset: int) -> None:
         """Pass over what is folded already."""
@@ -244,17 +292,27 @@ class Deliveries:
                 records.popleft()
             if records:
                 return
-            self._folding.setdefault(place, deque()).append(coming.popleft())
+            self._begin(place, coming)
 
     def _next(self, place: TopicPartition, coming: deque[Delivered], most: int) -> list[Record]:
         records: list[Record] = []
         while coming and len(records) < most:
             batch = coming[0].records
+            if batch and records and batch[0].offset <= records[-1].offset:
+                break  # delivered twice, around a rebalance: what is folded of it is passed over next time
             while batch and len(records) < most:
                 records.append(batch.popleft())
             if not batch:
-                self._folding.setdefault(place, deque()).append(coming.popleft())
+                self._begin(place, coming)
         return records
+
+    def _begin(self, place: TopicPartition, coming: deque[Delivered]) -> None:
+        """Have the first batch among those that are being folded."""
+        batch = coming.popleft()
+        self._folding.setdefault(place, deque()).append(batch)
+        self._bytes -= batch.size
+        if self._bytes < self._most:
+            self._room.set()
 
 
 class Group:

@@ -27,7 +27,7 @@ CACHE_BYTES: Final = 64 * 1024 * 1024
 """What the states of one projection may keep in a worker's memory."""
 
 STUCK_S: Final = 30.0
-"""A worker that lags and folds nothing for so long, or waits for its share, ends, so that its partitions go to another."""
+"""A worker that lags and folds nothing for so long ends, so that its partitions go to another; so does one that gets no share."""
 
 IDLE_S: Final = 0.1
 WAIT_S: Final = 0.2
@@ -85,6 +85,7 @@ class Worker:
         dialects: Mapping[str, Dialect] = NO_DIALECTS,
         cache_bytes: int = CACHE_BYTES,
         stuck_s: float = STUCK_S,
+        joins_within_s: float = STUCK_S,
         metrics: Metrics | None = None,
         on_cluster: str = "",
     ) -> None:
@@ -96,6 +97,7 @@ class Worker:
         self._clock = clock
         self._cache_bytes = cache_bytes
         self._stuck_s = stuck_s
+        self._joins_within_s = joins_within_s
         self._dialects = dialects
         self._relifts = Relifts((), dialects, log.epoch)
         self._generations = Generations(store, log.log_id, log.epoch, on_cluster)
@@ -221,7 +223,7 @@ class Worker:
     async def _watch(self) -> NoReturn:
         """End the process where there is work and none is done: a broken connection may look like a quiet one."""
         loop = asyncio.get_running_loop()
-        every_s = min(self._stuck_s / 6, 5.0)
+        every_s = min(self._stuck_s / 6, self._joins_within_s / 6, 5.0)
         while True:
             await asyncio.sleep(every_s)
             if loop.time() - self._moved_at < every_s:
@@ -233,11 +235,13 @@ class Worker:
                 self._moved()  # another worker could do no more; the time counts from when they are back
                 continue
             idle_s = loop.time() - self._moved_at
-            if self._group.joined and not behind:
+            if not self._group.joined:
+                if idle_s >= self._joins_within_s:
+                    raise Stuck(f"the group gave out no partitions for {idle_s:.0f} s")
+            elif not behind:
                 self._moved()
             elif idle_s >= self._stuck_s:
-                waits = f"{behind} records wait, and none was folded" if self._group.joined else "the group gave out no partitions"
-                raise Stuck(f"{waits} for {idle_s:.0f} s")
+                raise Stuck(f"{behind} records wait, and none was folded for {idle_s:.0f} s")
 
     async def _behind(self) -> int:
         """Return how many records of our partitions are not folded. Raises LogUnavailable or StoreUnavailable."""

@@ -26,7 +26,7 @@ from streams.projections.rejected import Rejections
 from streams.projections.sessions import Sessions
 from streams.runtimes import faust_app
 from streams.runtimes.embedded import Embedded
-from streams.runtimes.faust_app import BUFFERED, Deliveries, Group, WrongFaust
+from streams.runtimes.faust_app import BUFFERED, POLL_RECORDS, Deliveries, Group, WrongFaust
 from streams.runtimes.worker import NotPrepared, Stuck, Worker, prepare
 from streams.topics import CHARGING, LOCATIONS, REJECTED
 
@@ -65,8 +65,10 @@ async def log(cluster: Cluster) -> AsyncIterator[KafkaLog]:
 
 
 @asynccontextmanager
-async def member(cluster: Cluster, log: KafkaLog, name: str, topics: Sequence[str] = (CHARGING,)) -> AsyncIterator["Member"]:
-    one = Member(cluster, log, name, topics)
+async def member(
+    cluster: Cluster, log: KafkaLog, name: str, topics: Sequence[str] = (CHARGING,), **options: int
+) -> AsyncIterator["Member"]:
+    one = Member(cluster, log, name, topics, **options)
     await one.group.start()
     try:
         await one.joined()
@@ -78,8 +80,8 @@ async def member(cluster: Cluster, log: KafkaLog, name: str, topics: Sequence[st
 class Member:
     """A member of a group that keeps what it was delivered."""
 
-    def __init__(self, cluster: Cluster, log: KafkaLog, name: str, topics: Sequence[str]) -> None:
-        self.deliveries = Deliveries(log, cluster.prefix)
+    def __init__(self, cluster: Cluster, log: KafkaLog, name: str, topics: Sequence[str], **options: int) -> None:
+        self.deliveries = Deliveries(log, cluster.prefix, **options)
         self.group = Group(cluster, name, topics, self.deliveries)
         self.at: dict[TopicPartition, int] = {}
         self.seen = 0
@@ -107,6 +109,13 @@ class Member:
 
     def done(self) -> None:
         self.deliveries.done(self.at, self.group.let_go)
+
+    async def stored(self, records: int) -> None:
+        """Report that all that was read is stored, until the group may commit so many."""
+        async with asyncio.timeout(SOON_S):
+            while sum(self.group._consumer._stored.values()) < records:
+                await self.deliveries.fetch(self.at, max_records=0, wait_s=0.1)  # what was read from the log is delivered as well
+                self.done()
 
 
 async def committed(cluster: Cluster, group: str) -> int:
@@ -140,7 +149,7 @@ async def test_only_what_was_stored_is_committed(cluster: Cluster, log: KafkaLog
     await log.append(numbered(0, 400))
     async with member(cluster, log, name) as one:
         await one.read(400)
-        one.done()
+        await one.stored(400)
         await log.append(numbered(400, 100))
         await one.read(100)  # and is stopped before that is stored
     assert await committed(cluster, name) == 400
@@ -154,7 +163,7 @@ async def test_what_the_commit_leaves_out_is_read_from_the_log(cluster: Cluster,
     await log.append(numbered(0, 300))
     async with member(cluster, log, name) as one:
         await one.read(300)
-        one.done()
+        await one.stored(300)
     await log.append(numbered(300, 200))
     async with member(cluster, log, name) as two:  # its own positions are at the start, as a new fold's are
         found = await two.read(500)
@@ -193,6 +202,28 @@ async def test_several_topics_are_delivered_apart(cluster: Cluster, log: KafkaLo
         found = await one.read(101)
     assert {record.topic for record in found} == {CHARGING, LOCATIONS}
     assert sorted(int(record.value) for record in found) == [*range(100), 1000]
+
+
+async def test_what_was_delivered_before_a_member_knew_of_its_share_is_read_from_the_log(cluster: Cluster, log: KafkaLog) -> None:
+    await log.append(numbered(0, 400))
+    async with member(cluster, log, group_of(cluster)) as one:
+        await one.read(400)
+        await one.stored(400)
+        one.deliveries.assign(one.group.assigned)  # as if all of it had come just before
+        one.at = dict.fromkeys(one.group.assigned, 0)
+        found = await one.read(400)
+    assert sorted(int(record.value) for record in found) == list(range(400))
+
+
+async def test_what_waits_for_a_round_is_bounded(cluster: Cluster, log: KafkaLog) -> None:
+    await log.append([Entry(CHARGING, b"k", b"x" * 10_000) for _ in range(3_000)])
+    async with member(cluster, log, group_of(cluster), waiting_bytes=1_000_000) as one:
+        while one.deliveries._bytes < 1_000_000:  # noqa: ASYNC110 (nothing tells how much waits)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert one.deliveries._bytes < 1_000_000 + POLL_RECORDS * 10_400  # a batch is taken whole
+        found = await one.read(3_000)
+    assert len(found) == 3_000
 
 
 def test_more_than_one_at_a_time_is_refused(cluster: Cluster) -> None:
@@ -408,7 +439,7 @@ async def test_a_worker_that_is_given_no_share_ends(cluster: Cluster, log: Kafka
 
     async with member(cluster, log, name) as other:
         other.group._consumer.on_partitions_revoked = stand_still  # type: ignore[method-assign, assignment]
-        running = Running(cluster, name, log, store, stuck_s=1.0)
+        running = Running(cluster, name, log, store, joins_within_s=1.0)
         try:
             with pytest.raises(BaseExceptionGroup) as raised:
                 await running.until(lambda: False)
