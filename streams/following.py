@@ -57,8 +57,8 @@ class Following:
         """Read the positions, and where the log ends. Raises LogUnavailable or StoreUnavailable."""
         asked_at: Instant = self._clock.now()
         ends: dict[TopicPartition, int] = {}
-        for topic in self._topics:
-            ends |= {TopicPartition(topic, partition): end for partition, end in (await self._log.end(topic)).items()}
+        for topic, last in zip(self._topics, await asyncio.gather(*map(self._log.end, self._topics)), strict=True):
+            ends |= {TopicPartition(topic, partition): end for partition, end in last.items()}
         found: dict[str, dict[TopicPartition, Reached]] = {name: {} for name in self._projections}
         rows = await self._store.query(_POSITIONS, {"epoch": self._log.epoch, "log_id": self._log_id})
         for of, where, partition, offset, received_at in rows:
