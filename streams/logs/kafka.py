@@ -53,6 +53,14 @@ HEADROOM: Final = 64 * 1024
 
 BEGINNING: Final = Topic("ocpi.log", "nothing: it holds one record, which tells this log from any other", ordered_as_one=True)
 
+DEPART_EVERY_S: Final = 0.01
+"""How often batches leave at most: while many append, those of all partitions go together in one request to each broker.
+
+Whoever appends to a log that is quiet does not wait; a busy one makes a tenth of the requests, and its readers as few fetches.
+"""
+ENOUGH: Final = 32
+"""How many entries leave at once, without waiting for the time."""
+
 _FETCH_WAIT_S: Final = 0.5
 _READ_S: Final = 30.0  # how long records that are known to be there may take to come
 _IDLE_READERS: Final = 8
@@ -163,6 +171,9 @@ class KafkaLog:
         self._closed = asyncio.Event()
         self._ended: asyncio.Future[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._departed_at = 0.0
+        self._departing: asyncio.Future[None] | None = None
+        self._waiting = 0
 
     @classmethod
     async def open(cls, cluster: Cluster, *, answer_s: float = ANSWER_S) -> "KafkaLog":
@@ -208,9 +219,12 @@ class KafkaLog:
         for index, (lane, key, value) in enumerate(placed):
             out = self._out[lane]
             out.waiting.append(_Waiting(key, value, request, index))
+            self._waiting += 1
             if out.flight is None:
                 out.sent_at = now
                 out.flight = asyncio.get_running_loop().create_task(self._fly(out), name=f"append {out.topic}/{out.partition}")
+        if self._waiting >= ENOUGH:
+            self._depart()
         try:
             async with asyncio.timeout(self._answer_s):
                 return await asyncio.shield(request.done)
@@ -281,6 +295,7 @@ class KafkaLog:
         """Send what waits, batch after batch, until nothing does."""
         try:
             while lane.waiting:
+                await self._departure()
                 lane.sent_at = time.monotonic()
                 batch = await self._send(lane)
                 for one in batch:
@@ -292,8 +307,28 @@ class KafkaLog:
             reason = closed()
             while lane.waiting:
                 waiting = lane.waiting.popleft()
+                self._waiting -= 1
                 if waiting.request.fails(reason):
                     self._queued -= waiting.request.size
+
+    async def _departure(self) -> None:
+        """Return when batches may leave, to all who wait at the same moment."""
+        loop = asyncio.get_running_loop()
+        if self._departing is None:
+            wait_s = self._departed_at + DEPART_EVERY_S - loop.time()
+            if wait_s <= 0 or self._waiting >= ENOUGH or self._closed.is_set():
+                self._departed_at = loop.time()
+                return
+            self._departing = loop.create_future()
+            loop.call_later(wait_s, self._depart, self._departing)
+        await asyncio.shield(self._departing)
+
+    def _depart(self, due: asyncio.Future[None] | None = None) -> None:
+        """Let those leave who wait; at the time of `due`, unless they have left."""
+        departing = self._departing
+        if departing is not None and due in {None, departing}:
+            self._departed_at, self._departing = asyncio.get_running_loop().time(), None
+            departing.set_result(None)
 
     async def _send(self, lane: _Lane) -> list[_Waiting]:
         """Send one batch and tell everybody in it; returns who was in it."""
@@ -302,6 +337,7 @@ class KafkaLog:
         now = time.time_ns() // 1_000_000
         while lane.waiting and builder.append(timestamp=now, key=lane.waiting[0].key, value=lane.waiting[0].value) is not None:
             batch.append(lane.waiting.popleft())
+        self._waiting -= len(batch)
         builder.close()
         try:
             topic = self._cluster.prefix + lane.topic
