@@ -37,6 +37,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the files that start processes or wait for brokers among the others.
+
+    At the end they would be one process's alone while the others have nothing left, and at once they would wait for each other.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = [path for path, of in files.items() if any(map(_waits, of))]
+    short = [path for path in files if path not in set(long)]
+    place = {path: (index + 0.5) / len(some) for some in (long, short) for index, path in enumerate(some)}
+    items[:] = [item for path in sorted(files, key=place.__getitem__) for item in files[path]]
+
+
+def _waits(item: pytest.Item) -> bool:
+    return item.get_closest_marker("system") is not None or "kafka_address" in getattr(item, "fixturenames", ())
+
+
 @pytest.fixture(scope="session")
 def kafka_address() -> str:
     """The broker of this run as host:port; skips where there can be none."""
