@@ -22,7 +22,7 @@ import faust
 import yarl
 from aiokafka.errors import KafkaError
 from faust.assignor.partition_assignor import PartitionAssignor
-from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from msgspec import Struct
 
@@ -31,8 +31,11 @@ from streams.ports import Entry, LogUnavailable, Position, Record, TopicPartitio
 from streams.runtimes.counted import Counted
 
 POLL_RECORDS: Final = 2_000
-BUFFERED: Final = 4
-"""Batches that wait in a stream of Faust: with its default of 4,096 a worker takes half a gigabyte."""
+BUFFERED: Final = 32
+"""Batches that wait in a stream of Faust: with its default of 4,096 a worker takes half a gigabyte.
+
+Where so many wait, Faust pauses their partitions, and may look at them again a second later: only a backlog may reach that.
+"""
 
 WAITING_BYTES: Final = 16 * 1024 * 1024
 """What may wait for the next round beyond that: a round takes all that has come, so that nothing waits for two of them."""
@@ -50,6 +53,13 @@ of whoever takes over. Brokers take no shorter session; with Faust's default of 
 REBALANCE_S: Final = 8.0
 """How long the others wait for a member that lives and does not join again, before it is left out; no process stops meanwhile."""
 
+FETCH_WAIT_MS: Final = 100
+"""How long brokers may hold back a fetch of partitions that have nothing new.
+
+aiokafka has one fetch under way for each broker, of the partitions whose records were all taken: where those are the quiet ones,
+the busy ones wait for its end. Faust says 1,500, and so long records lay in the log once every few seconds.
+"""
+
 COMMIT_S: Final = 1.0
 
 
@@ -60,10 +70,12 @@ class WrongFaust(RuntimeError):
 # What is replaced or called below, by the class that has it: an upgrade that takes one away must be told by its name.
 RELIED_ON: Final[Mapping[type, tuple[str, ...]]] = {
     Consumer: (
+        "_new_consumer_thread",
         *("_wait_next_records", "_to_message", "ack", "_add_gap", "_new_offset", "_filter_tps_with_pending_acks"),
         *("on_partitions_revoked", "on_partitions_assigned", "track_message", "commit", "stop_flow"),
     ),
     Transport: ("Consumer", "create_consumer"),
+    AIOKafkaConsumerThread: ("_create_worker_consumer",),
     PartitionAssignor: ("assign", "_get_copartitioned_groups"),
 }
 
@@ -78,6 +90,10 @@ class Batches(Consumer):
         super().__init__(*args, **kwargs)
         self._stored: dict[TP, int] = {}
         self.changed: Callable[[frozenset[TopicPartition] | None], None] = _nobody
+
+    def _new_consumer_thread(self) -> "Thread":
+        """Return the thread that fetches."""
+        return Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109 (Faust's signature)
         """Fold a partition's records into one: Faust then walks over a list of one batch."""
@@ -122,6 +138,17 @@ class Batches(Consumer):
         """Tell what is ours now: all of it, not only what is new."""
         await super().on_partitions_assigned(assigned, generation_id)
         self.changed(frozenset(TopicPartition(tp.topic, tp.partition) for tp in assigned))
+
+
+class Thread(AIOKafkaConsumerThread):
+    """The thread of a consumer whose fetches come back soon."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        if not hasattr(consumer, "_fetch_max_wait_ms"):
+            raise WrongFaust("aiokafka's consumer has no _fetch_max_wait_ms any more")
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
 
 
 class BatchTransport(Transport):

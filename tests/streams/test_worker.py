@@ -26,7 +26,7 @@ from streams.projections.rejected import Rejections
 from streams.projections.sessions import Sessions
 from streams.runtimes import faust_app
 from streams.runtimes.embedded import Embedded
-from streams.runtimes.faust_app import BUFFERED, POLL_RECORDS, Deliveries, Group, WrongFaust
+from streams.runtimes.faust_app import BUFFERED, FETCH_WAIT_MS, POLL_RECORDS, Deliveries, Group, WrongFaust
 from streams.runtimes.worker import NotPrepared, Stuck, Worker, prepare
 from streams.topics import CHARGING, LOCATIONS, REJECTED
 
@@ -142,6 +142,11 @@ async def test_a_member_gets_every_record_once_and_in_order(cluster: Cluster, lo
     for key in {record.key for record in one.records}:
         values = [int(record.value) for record in one.records if record.key == key]
         assert values == sorted(values)
+
+
+async def test_busy_partitions_do_not_wait_for_quiet_ones(cluster: Cluster, log: KafkaLog) -> None:
+    async with member(cluster, log, group_of(cluster)) as one:
+        assert one.group._consumer._thread._consumer._fetcher._fetch_max_wait_ms == FETCH_WAIT_MS
 
 
 async def test_only_what_was_stored_is_committed(cluster: Cluster, log: KafkaLog) -> None:
