@@ -146,7 +146,8 @@ async def test_a_member_gets_every_record_once_and_in_order(cluster: Cluster, lo
 
 async def test_busy_partitions_do_not_wait_for_quiet_ones(cluster: Cluster, log: KafkaLog) -> None:
     async with member(cluster, log, group_of(cluster)) as one:
-        assert one.group._consumer._thread._consumer._fetcher._fetch_max_wait_ms == FETCH_WAIT_MS
+        consumer: Any = one.group._consumer._thread._consumer
+        assert consumer._fetcher._fetch_max_wait_ms == FETCH_WAIT_MS
 
 
 async def test_only_what_was_stored_is_committed(cluster: Cluster, log: KafkaLog) -> None:
