@@ -15,7 +15,7 @@ import ssl
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
@@ -263,15 +263,22 @@ class KafkaLog:
         return found
 
     async def end(self, topic: str) -> dict[int, int]:
+        return await self._ask(topic, self._asking.end_offsets)
+
+    async def beginning(self, topic: str) -> dict[int, int]:
+        """Return the offset of the oldest record that each partition still holds. Raises LogUnavailable."""
+        return await self._ask(topic, self._asking.beginning_offsets)
+
+    async def _ask(self, topic: str, question: Callable[[list[Any]], Awaitable[Mapping[Any, int]]]) -> dict[int, int]:
         partitions = [KafkaPartition(self._cluster.prefix + topic, p) for p in range(self._lanes.partitions(topic))]
         if self._closed.is_set():
             raise closed()
         try:
             async with asyncio.timeout(self._answer_s):
-                ends = await self._asking.end_offsets(partitions)
+                answer = await question(partitions)
         except (KafkaError, TimeoutError) as fault:
             raise LogUnavailable(unreachable(self._cluster, fault)) from fault
-        return {at.partition: int(end) for at, end in ends.items()}
+        return {at.partition: int(offset) for at, offset in answer.items()}
 
     async def close(self) -> None:
         if self._ended is None:

@@ -194,7 +194,7 @@ class Deliveries:
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
-        self._ends: dict[TopicPartition, int] | None = {}
+        self._held: dict[TopicPartition, range] | None = {}
 
     async def deliver(self, message: Any) -> None:
         """Take a message of Faust's; waits while enough others do."""
@@ -215,7 +215,7 @@ class Deliveries:
         self._folding.clear()
         self._bytes = 0
         self._room.set()
-        self._ends = None
+        self._held = None
 
     def done(self, reached: Mapping[TopicPartition, int], let_go: Callable[[Any], None]) -> None:
         """Let go of every batch that ends at or before these offsets."""
@@ -260,7 +260,7 @@ class Deliveries:
 
     async def _take(self, start: Mapping[TopicPartition, int], most: int) -> dict[TopicPartition, list[Record]]:
         missing = await self._missing(start)
-        found = await self._read(start, missing, most) if missing else {}
+        found = await self._read(missing, most) if missing else {}
         most -= sum(map(len, found.values()))
         for place in start:
             coming = self._coming.get(place)
@@ -269,47 +269,42 @@ class Deliveries:
                 most -= len(found[place])
         return found
 
-    async def _missing(self, start: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return the partitions in which something comes before what is delivered next, and up to where."""
-        if self._ends is None:
+    async def _missing(self, start: Mapping[TopicPartition, int]) -> dict[TopicPartition, range]:
+        """Return, where something comes before what is delivered next, the offsets at which it stands."""
+        if self._held is None:
             await self._look(start)
-        missing: dict[TopicPartition, int] = {}
+        missing: dict[TopicPartition, range] = {}
         for place, offset in start.items():
             coming = self._coming.get(place, deque())
             self._skip(place, coming, offset)
+            held = (self._held or {}).get(place, range(0))
             # The group's commit may be ahead of our own position, as behind a new fold.
-            upto = coming[0].records[0].offset if coming else (self._ends or {}).get(place, 0)
-            if offset < upto:
-                missing[place] = upto
+            before = range(max(offset, held.start), coming[0].records[0].offset if coming else held.stop)
+            if before:
+                missing[place] = before
         return missing
 
-    async def _read(
-        self, start: Mapping[TopicPartition, int], missing: dict[TopicPartition, int], most: int
-    ) -> dict[TopicPartition, list[Record]]:
-        """Read what is missing from the log; what the log does not hold any more is missed no longer."""
+    async def _read(self, missing: dict[TopicPartition, range], most: int) -> dict[TopicPartition, list[Record]]:
+        """Read from the log what is missing; what does not come now is missed again in the next round."""
+        start = {place: before.start for place, before in missing.items()}
         try:
-            read = await self._log.fetch({place: start[place] for place in missing}, max_records=most, wait_s=READ_WAIT_S)
+            read = await self._log.fetch(start, max_records=most, wait_s=READ_WAIT_S)
         except LogUnavailable:
-            return {}  # nothing is delivered either, until brokers answer
-        found: dict[TopicPartition, list[Record]] = {}
-        for place, upto in list(missing.items()):
-            records = [record for record in read.get(place, ()) if record.offset < upto]
-            if records:
-                found[place] = records
-            elif place in read or not read:
-                del missing[place]
-                (self._ends or {}).pop(place, None)
-        return found
+            return {}
+        found = {place: [record for record in records if record.offset in missing[place]] for place, records in read.items()}
+        return {place: records for place, records in found.items() if records}
 
     async def _look(self, start: Mapping[TopicPartition, int]) -> None:
-        """Note where the log ends in our partitions; left open while no broker answers."""
-        ends: dict[TopicPartition, int] = {}
+        """Note which offsets the log holds in our partitions; left open while no broker answers."""
+        held: dict[TopicPartition, range] = {}
         try:
             for topic in {place.topic for place in start}:
-                ends |= {TopicPartition(topic, partition): end for partition, end in (await self._log.end(topic)).items()}
+                ends = await self._log.end(topic)
+                for partition, first in (await self._log.beginning(topic)).items():
+                    held[TopicPartition(topic, partition)] = range(first, ends[partition])
         except LogUnavailable:
             return
-        self._ends = ends
+        self._held = held
 
     def _skip(self, place: TopicPartition, coming: deque[Delivered], offset: int) -> None:
         """Pass over what is folded already."""
@@ -373,14 +368,11 @@ class Group:
     async def start(self) -> None:
         """Join the group; returns once the consumer runs. Raises LogUnavailable."""
         self._app.finalize()
+        self._consumer.changed = self._on_change
         try:
             await self._app.start()
         except (KafkaError, TimeoutError) as fault:
             raise LogUnavailable(unreachable(self._cluster, fault)) from fault
-        self._consumer.changed = self._on_change
-        assigned = self._consumer.assignment()
-        if assigned:
-            self._on_change(frozenset(TopicPartition(tp.topic, tp.partition) for tp in assigned))
 
     async def stop(self) -> None:
         """Commit what is stored and leave the group."""
