@@ -59,7 +59,7 @@ DEPART_EVERY_S: Final = 0.01
 Whoever appends to a log that is quiet does not wait; a busy one makes a tenth of the requests, and its readers as few fetches.
 """
 ENOUGH: Final = 32
-"""How many entries leave at once, without waiting for the time."""
+"""How many entries that wait end the gathering before its time."""
 
 _FETCH_WAIT_S: Final = 0.5
 _READ_S: Final = 30.0  # how long records that are known to be there may take to come
@@ -322,12 +322,10 @@ class KafkaLog:
         """Return when batches may leave, to all who wait at the same moment."""
         loop = asyncio.get_running_loop()
         if self._departing is None:
-            wait_s = self._departed_at + DEPART_EVERY_S - loop.time()
-            if wait_s <= 0 or self._waiting >= ENOUGH or self._closed.is_set():
-                self._departed_at = loop.time()
-                return
             self._departing = loop.create_future()
-            loop.call_later(wait_s, self._depart, self._departing)
+            wait_s = self._departed_at + DEPART_EVERY_S - loop.time()
+            now = wait_s <= 0 or self._waiting >= ENOUGH or self._closed.is_set()
+            loop.call_later(0.0 if now else wait_s, self._depart, self._departing)
         await asyncio.shield(self._departing)
 
     def _depart(self, due: asyncio.Future[None] | None = None) -> None:

@@ -5,14 +5,22 @@ they gave out stands until the metadata is renewed, by default after five minute
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class Counted:
-    """Stands in for the brokers' metadata before an assignor. `partitions`: how many each topic has, by its whole name."""
+    """Stands in for the brokers' metadata before an assignor. `partitions`: how many each topic has, by its whole name.
 
-    def __init__(self, partitions: Mapping[str, int]) -> None:
+    Of other topics, such as those of a later release beside this one in the group, the metadata is asked.
+    """
+
+    def __init__(self, partitions: Mapping[str, int], metadata: Any) -> None:
         self._partitions = partitions
+        self._metadata = metadata
 
-    def partitions_for_topic(self, topic: str) -> set[int]:
-        """Return the numbers of the topic's partitions."""
-        return set(range(self._partitions[topic]))
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """Return the numbers of the topic's partitions, None where nobody knows them."""
+        if topic in self._partitions:
+            return set(range(self._partitions[topic]))
+        known: set[int] | None = self._metadata.partitions_for_topic(topic)
+        return known

@@ -162,7 +162,7 @@ def assignor_of(partitions: Mapping[str, int]) -> type[PartitionAssignor]:
 
     class Whole(PartitionAssignor):
         def assign(self, cluster: Any, member_metadata: Any) -> Any:
-            return super().assign(Counted(partitions), member_metadata)
+            return super().assign(Counted(partitions, cluster), member_metadata)
 
     return Whole
 
@@ -195,6 +195,7 @@ class Deliveries:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._held: dict[TopicPartition, range] | None = {}
+        self._again_at = 0.0
 
     async def deliver(self, message: Any) -> None:
         """Take a message of Faust's; waits while enough others do."""
@@ -216,6 +217,7 @@ class Deliveries:
         self._bytes = 0
         self._room.set()
         self._held = None
+        self._again_at = 0.0
 
     def done(self, reached: Mapping[TopicPartition, int], let_go: Callable[[Any], None]) -> None:
         """Let go of every batch that ends at or before these offsets."""
@@ -259,52 +261,73 @@ class Deliveries:
         self._bytes += size
 
     async def _take(self, start: Mapping[TopicPartition, int], most: int) -> dict[TopicPartition, list[Record]]:
-        missing = await self._missing(start)
+        if self._held is None:
+            await self._look(start)
+        missing = self._missing(start)
         found = await self._read(missing, most) if missing else {}
         most -= sum(map(len, found.values()))
-        for place in start:
-            coming = self._coming.get(place)
-            if coming and most > 0 and place not in missing:
+        for place, offset in start.items():
+            if most <= 0:
+                break
+            # Looked at again: more may have been delivered while the log was read.
+            coming = self._coming.get(place, deque())
+            self._skip(place, coming, offset)
+            if coming and place not in found and coming[0].records[0].offset <= max(offset, self._first(place)):
                 found[place] = self._next(place, coming, most)
                 most -= len(found[place])
         return found
 
-    async def _missing(self, start: Mapping[TopicPartition, int]) -> dict[TopicPartition, range]:
+    def _missing(self, start: Mapping[TopicPartition, int]) -> dict[TopicPartition, range]:
         """Return, where something comes before what is delivered next, the offsets at which it stands."""
-        if self._held is None:
-            await self._look(start)
         missing: dict[TopicPartition, range] = {}
         for place, offset in start.items():
             coming = self._coming.get(place, deque())
             self._skip(place, coming, offset)
-            held = (self._held or {}).get(place, range(0))
             # The group's commit may be ahead of our own position, as behind a new fold.
-            before = range(max(offset, held.start), coming[0].records[0].offset if coming else held.stop)
+            stop = coming[0].records[0].offset if coming else (self._held or {}).get(place, range(0)).stop
+            before = range(max(offset, self._first(place)), stop)
             if before:
                 missing[place] = before
         return missing
 
+    def _first(self, place: TopicPartition) -> int:
+        """Return the offset of the oldest record that the log holds, as far as is known."""
+        return (self._held or {}).get(place, range(0)).start
+
     async def _read(self, missing: dict[TopicPartition, range], most: int) -> dict[TopicPartition, list[Record]]:
-        """Read from the log what is missing; what does not come now is missed again in the next round."""
+        """Read from the log what is missing; where nothing comes, the others go on for a while before it is tried again."""
         start = {place: before.start for place, before in missing.items()}
-        try:
-            read = await self._log.fetch(start, max_records=most, wait_s=READ_WAIT_S)
-        except LogUnavailable:
-            return {}
-        found = {place: [record for record in records if record.offset in missing[place]] for place, records in read.items()}
-        return {place: records for place, records in found.items() if records}
+        read: dict[TopicPartition, list[Record]] = {}
+        if (loop := asyncio.get_running_loop()).time() >= self._again_at:
+            with contextlib.suppress(LogUnavailable, TimeoutError):
+                async with asyncio.timeout(2 * READ_WAIT_S):
+                    read = await self._log.fetch(start, max_records=most, wait_s=READ_WAIT_S)
+            if not read:
+                self._again_at = loop.time() + READ_WAIT_S
+        found: dict[TopicPartition, list[Record]] = {}
+        for place, records in read.items():
+            if inside := [record for record in records if record.offset in missing[place]]:
+                found[place] = inside
+            elif self._held is not None and records:  # forgotten since the log was looked at
+                first = records[0].offset
+                self._held[place] = range(first, max(first, self._held.get(place, range(0)).stop))
+        return found
 
     async def _look(self, start: Mapping[TopicPartition, int]) -> None:
-        """Note which offsets the log holds in our partitions; left open while no broker answers."""
+        """Note which offsets the log holds in our partitions; left open for a while where no broker answers."""
+        if (loop := asyncio.get_running_loop()).time() < self._again_at:
+            return
         held: dict[TopicPartition, range] = {}
         try:
-            for topic in {place.topic for place in start}:
-                ends = await self._log.end(topic)
-                for partition, first in (await self._log.beginning(topic)).items():
-                    held[TopicPartition(topic, partition)] = range(first, ends[partition])
-        except LogUnavailable:
-            return
-        self._held = held
+            async with asyncio.timeout(2 * READ_WAIT_S):
+                for topic in {place.topic for place in start}:
+                    ends = await self._log.end(topic)
+                    for partition, first in (await self._log.beginning(topic)).items():
+                        held[TopicPartition(topic, partition)] = range(first, ends[partition])
+        except (LogUnavailable, TimeoutError):
+            self._again_at = loop.time() + READ_WAIT_S
+        else:
+            self._held = held
 
     def _skip(self, place: TopicPartition, coming: deque[Delivered], offset: int) -> None:
         """Pass over what is folded already."""
@@ -320,8 +343,8 @@ class Deliveries:
         records: list[Record] = []
         while coming and len(records) < most:
             batch = coming[0].records
-            if batch and records and batch[0].offset <= records[-1].offset:
-                break  # delivered twice, around a rebalance: what is folded of it is passed over next time
+            if batch and records and batch[0].offset != records[-1].offset + 1:
+                break  # around a rebalance: delivered twice, or with something between that the log has
             while batch and len(records) < most:
                 records.append(batch.popleft())
             if not batch:
@@ -349,6 +372,7 @@ class Group:
         self._changes = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._joined = False
+        self._waits_since = 0.0
         self._prefix = cluster.prefix
         self._cluster = cluster
         self._app = _app(cluster, name, {cluster.prefix + topic: deliveries.partitions(topic) for topic in topics})
@@ -365,8 +389,14 @@ class Group:
         """Whether the group gave this worker its share, be that nothing; False while the partitions are given out."""
         return self._joined
 
+    @property
+    def waits_since(self) -> float:
+        """By the loop's clock, since when it waits for its share, if it does."""
+        return self._waits_since
+
     async def start(self) -> None:
         """Join the group; returns once the consumer runs. Raises LogUnavailable."""
+        self._waits_since = asyncio.get_running_loop().time()
         self._app.finalize()
         self._consumer.changed = self._on_change
         try:
@@ -410,6 +440,8 @@ class Group:
         self._app.agent(topic, name=f"take-{name}", concurrency=1)(take)
 
     def _on_change(self, assigned: frozenset[TopicPartition] | None) -> None:
+        if assigned is None and self._joined:
+            self._waits_since = asyncio.get_running_loop().time()
         self._joined = assigned is not None
         self._assigned = frozenset(TopicPartition(at.topic.removeprefix(self._prefix), at.partition) for at in assigned or ())
         self._changes += 1

@@ -142,8 +142,8 @@ def assignor_of(topic: str) -> type[AbstractPartitionAssignor]:
 
     class One(RoundRobinPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
         @classmethod
-        def assign(cls, _: Any, members: Any) -> Any:
-            return super().assign(Counted({topic: 1}), members)
+        def assign(cls, cluster: Any, members: Any) -> Any:
+            return super().assign(Counted({topic: 1}, cluster), members)
 
     return One
 

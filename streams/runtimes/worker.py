@@ -236,8 +236,8 @@ class Worker:
                 continue
             idle_s = loop.time() - self._moved_at
             if not self._group.joined:
-                if idle_s >= self._joins_within_s:
-                    raise Stuck(f"the group gave out no partitions for {idle_s:.0f} s")
+                if (waits_s := min(idle_s, loop.time() - self._group.waits_since)) >= self._joins_within_s:
+                    raise Stuck(f"the group gave out no partitions for {waits_s:.0f} s")
             elif not behind:
                 self._moved()
             elif idle_s >= self._stuck_s:
@@ -249,8 +249,10 @@ class Worker:
         waiting = 0
         # One that has no partitions asks for a topic as well: whether the brokers answer.
         for topic in {place.topic for place in self.positions} or self._projections[0].topics[:1]:
-            ends = await self._log.end(topic)
-            waiting += sum(ends[place.partition] - at.next_offset for place, at in self.positions.items() if place.topic == topic)
+            ends, firsts = await self._log.end(topic), await self._log.beginning(topic)
+            for place, at in self.positions.items():
+                if place.topic == topic:
+                    waiting += max(0, ends[place.partition] - max(at.next_offset, firsts[place.partition]))
         return waiting
 
     def _moved(self) -> None:
