@@ -7,9 +7,11 @@ Each is the same code as `serve` with a part of it: `ingest` takes pushes and an
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
@@ -56,8 +58,10 @@ if TYPE_CHECKING:
 AskedT = TypeVar("AskedT", bound=Struct)
 FoundT = TypeVar("FoundT", bound=Struct)
 
-STOPS_WITHIN_S: Final = 8.0
-"""How long a worker's round may take once the process was asked to stop: ten seconds in all."""
+STOPS_WITHIN_S: Final = 6.0
+"""How long a worker's round may take once the process was asked to stop."""
+ENDS_WITHIN_S: Final = 9.0
+"""When a process that was asked to stop ends, whatever stands still that it would wait for: ten seconds in all."""
 
 PULL_LEASE: Final = "pull"
 """What the lease of crawls is called, in the name of its group and in metrics."""
@@ -417,9 +421,22 @@ async def _shut(front: HttpServer, serving: Awaitable[None]) -> None:
 
 def _stopped_by_signals() -> asyncio.Event:
     stop = asyncio.Event()
+
+    def ask() -> None:
+        stop.set()
+        last = threading.Timer(ENDS_WITHIN_S, _end)
+        last.daemon = True
+        last.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, ask)
     return stop
+
+
+def _end() -> None:
+    """End now: whatever was not stored is done again, as after a kill."""
+    _say.warning("what this process waits for does not answer; it ends without it")
+    os._exit(0)
 
 
 def _run(process: Coroutine[Any, Any, None]) -> None:

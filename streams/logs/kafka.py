@@ -706,16 +706,20 @@ def _ask_only(consumer: AIOKafkaConsumer, partitions: Sequence[KafkaPartition]) 
 
 
 async def _first(consumer: AIOKafkaConsumer, cluster: Cluster) -> LogBegun:
-    """Return what the log begins with; raises LogMismatch where that is missing."""
+    """Return what the log begins with; raises LogMismatch where that is missing, LogUnavailable where it does not come."""
     place = KafkaPartition(cluster.prefix + BEGINNING.name, 0)
     consumer.assign([place])
     consumer.seek(place, 0)
     deadline = time.monotonic() + ANSWER_S
-    while (await consumer.end_offsets([place]))[place] and time.monotonic() < deadline:
+    seen = 0
+    while seen < (end := (await consumer.end_offsets([place]))[place]) and time.monotonic() < deadline:
         for record in (await consumer.getmany(timeout_ms=500)).get(place, ()):
+            seen = record.offset + 1
             envelope = envelopes.decode(record.value)
             if is_begun(envelope):
                 return begun_of(envelope)
+    if seen < end:
+        raise LogUnavailable(f"the brokers at {cluster.servers} did not give topic {place.topic} within {ANSWER_S:.0f} s")
     raise LogMismatch(f"topic {place.topic} does not begin as a log does; run roamlog prepare")
 
 

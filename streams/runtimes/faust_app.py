@@ -46,11 +46,11 @@ RECORD_BYTES: Final = 400
 """About what a record takes beside its value."""
 
 SESSION_S: Final = 6.0
-HEARTBEAT_S: Final = 1.0
+HEARTBEAT_S: Final = 0.5
 """How long a dead worker's partitions stand still: its session, a heartbeat by which the others hear of it, and the first round
 of whoever takes over. Brokers take no shorter session; with Faust's default of 60 s it is 55."""
 
-REBALANCE_S: Final = 8.0
+REBALANCE_S: Final = 6.0
 """How long the others wait for a member that lives and does not join again, before it is left out; no process stops meanwhile."""
 
 FETCH_WAIT_MS: Final = 100

@@ -380,7 +380,7 @@ def test_a_group_whose_brokers_are_away_is_a_sentence() -> None:
 async def test_few_batches_wait_in_memory(cluster: Cluster, log: KafkaLog) -> None:
     app = Group(cluster, group_of(cluster), (CHARGING,), Deliveries(log, cluster.prefix))._app
     assert (app.conf.stream_buffer_maxsize, app.conf.stream_wait_empty) == (BUFFERED, False)
-    assert (app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval) == (6, 1)
+    assert (app.conf.broker_session_timeout, app.conf.broker_heartbeat_interval) == (6, 0.5)
     (agent,) = [agent for name, agent in app.agents.items() if name.startswith("take-")]
     assert agent.concurrency == 1
 

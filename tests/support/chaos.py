@@ -53,6 +53,7 @@ TIMES: Final = 5
 FIGURES: Final = Path(__file__).parents[2] / "benchmarks" / "chaos.json"
 PASSWORD: Final = "secret"
 _LOOK_S: Final = 0.2
+_SAYS_WHEN_UP: Final = (b" answers at http://", b"/ready tells how far")
 
 _SIGNALS: Final = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "freeze": signal.SIGSTOP}
 _PARTS: Final = ("ingest", "streams", "api", "broker")
@@ -172,7 +173,8 @@ class Supervised:
                 ended = asyncio.ensure_future(process.wait())
                 while not ended.done() and not self._up.is_set():
                     await asyncio.wait({ended}, timeout=0.05)
-                    if b"roamlog " in self._log.read_bytes()[began:] and not ended.done():
+                    said = self._log.read_bytes()[began:]
+                    if not ended.done() and any(sign in said for sign in _SAYS_WHEN_UP):
                         self._up.set()
                 await ended
             except asyncio.CancelledError:
