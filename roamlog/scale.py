@@ -375,7 +375,7 @@ async def _work(
 ) -> None:
     """Answer HTTP, and do what runs for ever beside it, until asked to stop; then nothing that was begun is left half done."""
     async with asyncio.TaskGroup() as tasks:
-        last = [] if folding is None else [tasks.create_task(folding, name="worker")]
+        last = [] if folding is None else [tasks.create_task(until_asked(stop, folding), name="worker")]
         beside = [tasks.create_task(work, name=name) for name, work in works.items()]
         beside.append(tasks.create_task(expire(front, settings.request_s), name="slow requests"))
         serving = tasks.create_task(front.main_loop(), name="server")
@@ -388,6 +388,17 @@ async def _work(
             for task in last:
                 await asyncio.wait({task}, timeout=STOPS_WITHIN_S)
                 task.cancel()  # it waits for a store that is away; what it had not finished another does again
+
+
+async def until_asked(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; an outage that ends it after the process was asked to stop is said, and is no failure of the stop."""
+    try:
+        await work
+    except (Exception, BaseExceptionGroup) as faults:
+        fault = first_of(faults)
+        if not stop.is_set() or not isinstance(fault, LogUnavailable | StoreUnavailable | Stuck):
+            raise
+        _say.warning("stopped during an outage, and what was not stored is done again: %s", fault)
 
 
 @contextlib.asynccontextmanager

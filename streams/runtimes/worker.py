@@ -19,7 +19,8 @@ from streams.metrics import Metrics
 from streams.ports import Clock, EventLog, LogUnavailable, StoreUnavailable, TableStore, TopicPartition
 from streams.projector import Projector, Work
 from streams.relift import Relifts
-from streams.runtimes.faust_app import Deliveries, Group
+from streams.runtimes.deliveries import Deliveries
+from streams.runtimes.faust_app import Group
 
 NO_DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({})
 

@@ -22,7 +22,8 @@ from streams.logs.lanes import LogMismatch
 from streams.ports import Entry, LogUnavailable, TableStore, TopicPartition
 from streams.projections.rejected import Rejections
 from streams.projections.sessions import Sessions
-from streams.runtimes.faust_app import Deliveries, Group
+from streams.runtimes.deliveries import Deliveries
+from streams.runtimes.faust_app import Group
 from streams.runtimes.worker import Worker, prepare
 from streams.topics import CHARGING, LOCATIONS, PARTNERS
 
