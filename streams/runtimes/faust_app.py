@@ -28,8 +28,8 @@ from streams.ports import LogUnavailable, TopicPartition
 from streams.runtimes.counted import Counted
 from streams.runtimes.deliveries import Deliveries
 
-POLL_RECORDS: Final = 2_000
-BUFFERED: Final = 32
+POLL_RECORDS: Final = 1_000
+BUFFERED: Final = 8
 """Batches that wait in a stream of Faust: with its default of 4,096 a worker takes half a gigabyte.
 
 Where so many wait, Faust pauses their partitions, and may look at them again a second later: only a backlog may reach that.
