@@ -18,6 +18,8 @@ from streams.ports import Entry, LogUnavailable, Position, Record, TopicPartitio
 
 WAITING_BYTES: Final = 8 * 1024 * 1024
 """What may wait for the next round, so that nothing waits for two of them; the batch that goes beyond it is taken whole."""
+SILENT_S: Final = 2.0
+"""After so long without a delivery of a partition the log is read for what it held when the partitions were given out."""
 READ_WAIT_S: Final = 2.0
 """How long the log is waited for where something is missing."""
 
@@ -41,19 +43,21 @@ class Deliveries:
     Everything else is the Kafka log's own. `done` lets go of the batches that are stored. `waiting_bytes` is how much may wait.
     """
 
-    def __init__(self, log: KafkaLog, prefix: str, *, waiting_bytes: int = WAITING_BYTES) -> None:
+    def __init__(self, log: KafkaLog, prefix: str, *, waiting_bytes: int = WAITING_BYTES, silent_s: float = SILENT_S) -> None:
         self.epoch = log.epoch
         self._log = log
         self._prefix = prefix
         self._most = waiting_bytes
+        self._silent_s = silent_s
+        self._heard: dict[TopicPartition, float] = {}
+        self._assigned_at = 0.0
         self._ours: frozenset[TopicPartition] = frozenset()
         self._coming: dict[TopicPartition, deque[Delivered]] = {}
         self._folding: dict[TopicPartition, deque[Delivered]] = {}
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
-        self._dropped: dict[TopicPartition, int] = {}
-        self._firsts: dict[TopicPartition, int] | None = {}
+        self._held: dict[TopicPartition, range] | None = {}
         self._again_at = 0.0
 
     async def deliver(self, message: Any) -> None:
@@ -67,18 +71,17 @@ class Deliveries:
     def assign(self, places: frozenset[TopicPartition]) -> None:
         """Let go of all that was delivered: the partitions were given out anew.
 
-        The group begins where it committed, and some of that may have been delivered before this was called: up to where it was,
-        the log is read.
+        The group begins where it committed, and some of that may be lost on the way around a rebalance: of a partition of which
+        nothing is delivered for a while, what the log holds by now is read from there.
         """
         self._ours = places
-        for coming in self._coming.values():
-            for batch in coming:
-                self._drop(batch.place, batch.end)
+        self._heard.clear()
+        self._assigned_at = asyncio.get_running_loop().time()
         self._coming.clear()
         self._folding.clear()
         self._bytes = 0
         self._room.set()
-        self._firsts = None
+        self._held = None
         self._again_at = 0.0
 
     def done(self, reached: Mapping[TopicPartition, int], let_go: Callable[[Any], None]) -> None:
@@ -116,19 +119,15 @@ class Deliveries:
         topic = message.topic.removeprefix(self._prefix)
         place = TopicPartition(topic, message.partition)
         if place not in self._ours:
-            self._drop(place, message.offset + 1)
             return
+        self._heard[place] = asyncio.get_running_loop().time()
         records = deque(Record(topic, message.partition, one.offset, one.key or b"", one.value or b"") for one in message.value)
         size = sum([len(record.value) + RECORD_BYTES for record in records])
         self._coming.setdefault(place, deque()).append(Delivered(message, place, records, message.offset + 1, size))
         self._bytes += size
 
-    def _drop(self, place: TopicPartition, end: int) -> None:
-        """Note up to where something was delivered that is not kept."""
-        self._dropped[place] = max(end, self._dropped.get(place, 0))
-
     async def _take(self, start: Mapping[TopicPartition, int], most: int) -> dict[TopicPartition, list[Record]]:
-        if self._firsts is None:
+        if self._held is None:
             await self._look(start)
         missing = self._missing(start)
         found = await self._read(missing, most) if missing else {}
@@ -151,15 +150,21 @@ class Deliveries:
             coming = self._coming.get(place, deque())
             self._skip(place, coming, offset)
             # The group's commit may be ahead of our own position, as behind a new fold.
-            stop = coming[0].records[0].offset if coming else self._dropped.get(place, 0)
+            stop = coming[0].records[0].offset if coming else self._stop(place)
             before = range(max(offset, self._first(place)), stop)
             if before:
                 missing[place] = before
         return missing
 
+    def _stop(self, place: TopicPartition) -> int:
+        """Return up to where the log is read for a partition of which nothing waits: while something comes, it is waited for."""
+        if asyncio.get_running_loop().time() - self._heard.get(place, self._assigned_at) < self._silent_s:
+            return 0
+        return (self._held or {}).get(place, range(0)).stop
+
     def _first(self, place: TopicPartition) -> int:
         """Return the offset of the oldest record that the log holds, as far as is known."""
-        return (self._firsts or {}).get(place, 0)
+        return (self._held or {}).get(place, range(0)).start
 
     async def _read(self, missing: dict[TopicPartition, range], most: int) -> dict[TopicPartition, list[Record]]:
         """Read from the log what is missing; where nothing comes, the others go on for a while before it is tried again."""
@@ -175,24 +180,26 @@ class Deliveries:
         for place, records in read.items():
             if inside := [record for record in records if record.offset in missing[place]]:
                 found[place] = inside
-            elif self._firsts is not None and records:  # forgotten since the log was looked at
-                self._firsts[place] = records[0].offset
+            elif self._held is not None and records:  # forgotten since the log was looked at
+                first = records[0].offset
+                self._held[place] = range(first, max(first, self._held.get(place, range(0)).stop))
         return found
 
     async def _look(self, start: Mapping[TopicPartition, int]) -> None:
-        """Note from where on the log holds our partitions; left open for a while where no broker answers."""
+        """Note which offsets the log holds in our partitions; left open for a while where no broker answers."""
         if (loop := asyncio.get_running_loop()).time() < self._again_at:
             return
-        firsts: dict[TopicPartition, int] = {}
+        held: dict[TopicPartition, range] = {}
         try:
             async with asyncio.timeout(2 * READ_WAIT_S):
                 for topic in {place.topic for place in start}:
-                    held = await self._log.beginning(topic)
-                    firsts |= {TopicPartition(topic, partition): first for partition, first in held.items()}
+                    ends = await self._log.end(topic)
+                    for partition, first in (await self._log.beginning(topic)).items():
+                        held[TopicPartition(topic, partition)] = range(first, ends[partition])
         except (LogUnavailable, TimeoutError):
             self._again_at = loop.time() + READ_WAIT_S
         else:
-            self._firsts = firsts
+            self._held = held
 
     def _skip(self, place: TopicPartition, coming: deque[Delivered], offset: int) -> None:
         """Pass over what is folded already."""
